@@ -1,0 +1,190 @@
+import { combine, sum32 } from '../checksum.js'
+import { emitIpBetween } from '../ip/output.js'
+import type { Emitter, Scheduler } from '../scheduler.js'
+import type { TcpLayer } from '../tcp/layer.js'
+import { destinationOf, newPacketAddresses, type PacketAddresses, sourceOf } from '../tuple.js'
+import { type Instant, type Random, READY_ERROR, READY_READABLE, type StackCounters } from '../types.js'
+import type { UdpLayer } from '../udp/layer.js'
+import type { IpAddress } from '../wire/address.js'
+import * as v4 from '../wire/icmpv4.js'
+import * as v6 from '../wire/icmpv6.js'
+import { PROTO_ICMP, PROTO_ICMPV6, PROTO_TCP, PROTO_UDP } from '../wire/ipv4.js'
+import { meaning, newQuoted, pseudo, readQuoted } from './errors.js'
+import { type PingHost, PingSocket } from './ping.js'
+
+export interface IcmpLayerOptions {
+  readonly random: Random
+  readonly counters: StackCounters
+  readonly datagramQueue: number
+  readonly scheduler: Scheduler
+  readonly tcp: TcpLayer
+  readonly udp: UdpLayer
+  mtu(): number
+  sourceFor(remote: IpAddress): IpAddress | undefined
+  mark(s: PingSocket, bits: number): void
+  reply(packet: Uint8Array): void
+}
+
+/** ICMP and ICMPv6: echo both ways, errors to the sockets they concern (RFC 792, RFC 4443, RFC 5927). */
+export class IcmpLayer implements PingHost {
+  readonly datagramQueue: number
+  private readonly options: IcmpLayerOptions
+  private readonly sockets = new Map<number, PingSocket>()
+  private readonly quotedAddresses = newPacketAddresses()
+  private readonly quoted = newQuoted()
+
+  constructor(options: IcmpLayerOptions) {
+    this.options = options
+    this.datagramQueue = options.datagramQueue
+  }
+
+  get size(): number {
+    return this.sockets.size
+  }
+
+  get memory(): number {
+    let n = 0
+    for (const s of this.sockets.values()) n += s.memory
+    return n
+  }
+
+  open(): PingSocket | undefined {
+    const b = new Uint8Array(2)
+    for (let i = 0; i < 256; i++) {
+      this.options.random(b)
+      const id = ((b[0] as number) << 8) | (b[1] as number)
+      if (this.sockets.has(id)) continue
+      const s = new PingSocket(this, id)
+      this.sockets.set(id, s)
+      return s
+    }
+    return undefined
+  }
+
+  /** `ours`: the packet was sent to an address of the stack's own, not merely one it stands in for. */
+  input4(b: Uint8Array, o: number, len: number, a: PacketAddresses, ours: boolean, now: Instant): void {
+    if (!v4.check(b, o, len)) {
+      this.options.counters.checksumErrors++
+      return
+    }
+    const type = v4.type(b, o)
+    if (type === v4.ECHO_REQUEST) {
+      if (ours) this.echo(b, o, len, a)
+    } else if (type === v4.ECHO_REPLY) {
+      this.reply(b, o, len, a)
+    } else if (type === v4.UNREACHABLE && v4.code(b, o) === v4.FRAGMENTATION_NEEDED) {
+      this.tooBig(b, o, len, v4.nextHopMtu(b, o), now)
+    } else if (type === v4.UNREACHABLE || type === v4.TIME_EXCEEDED) {
+      this.error(b, o, len, 4)
+    } else {
+      // Source quench (RFC 6633), redirects (we have one way out), timestamps and the like.
+      this.options.counters.unwanted++
+    }
+  }
+
+  input6(b: Uint8Array, o: number, len: number, a: PacketAddresses, ours: boolean, now: Instant): void {
+    if (!v6.check(b, o, len, combine(a.sum, combine(sum32(len), PROTO_ICMPV6)))) {
+      this.options.counters.checksumErrors++
+      return
+    }
+    const type = v6.type(b, o)
+    if (type === v6.V6_ECHO_REQUEST) {
+      if (ours) this.echo(b, o, len, a)
+    } else if (type === v6.V6_ECHO_REPLY) {
+      this.reply(b, o, len, a)
+    } else if (type === v6.V6_PACKET_TOO_BIG) {
+      this.tooBig(b, o, len, v6.mtu(b, o), now)
+    } else if (type < 128) {
+      this.error(b, o, len, 6)
+    } else {
+      // Neighbour discovery has nothing to discover on a point-to-point link.
+      this.options.counters.unwanted++
+    }
+  }
+
+  closed(s: PingSocket): void {
+    this.options.scheduler.unschedule(s)
+    this.sockets.delete(s.identifier)
+  }
+
+  close(): void {
+    for (const s of [...this.sockets.values()]) s.close()
+  }
+
+  mtu(): number {
+    return this.options.mtu()
+  }
+
+  sourceFor(remote: IpAddress): IpAddress | undefined {
+    return this.options.sourceFor(remote)
+  }
+
+  schedule(e: Emitter): void {
+    this.options.scheduler.schedule(e)
+  }
+
+  /** RFC 1122 3.2.2.6: the reply has the request's data, and its addresses exchanged. */
+  private echo(b: Uint8Array, o: number, len: number, a: PacketAddresses): void {
+    const from = destinationOf(a)
+    const to = sourceOf(a)
+    const ip = to.family === 4 ? 20 : 40
+    if (ip + len > this.options.mtu()) return
+    const packet = new Uint8Array(ip + len)
+    packet.set(b.subarray(o, o + len), ip)
+    const id = v4.identifier(b, o)
+    const sequence = v4.sequence(b, o)
+    if (to.family === 4) {
+      v4.emit(packet, ip, len, v4.ECHO_REPLY, 0, id, sequence)
+      emitIpBetween(packet, 0, from, to, PROTO_ICMP, len)
+    } else {
+      v6.emit(packet, ip, len, v6.V6_ECHO_REPLY, 0, id, sequence, pseudo(from, to, len))
+      emitIpBetween(packet, 0, from, to, PROTO_ICMPV6, len)
+    }
+    this.options.reply(packet)
+  }
+
+  private reply(b: Uint8Array, o: number, len: number, a: PacketAddresses): void {
+    const s = this.sockets.get(v4.identifier(b, o))
+    if (s === undefined) return
+    const reply = {
+      from: sourceOf(a),
+      sequence: v4.sequence(b, o),
+      data: b.slice(o + v4.ICMP_HEADER, o + len),
+    }
+    if (s.deliver(reply)) this.options.mark(s, READY_READABLE)
+  }
+
+  private error(b: Uint8Array, o: number, len: number, family: 4 | 6): void {
+    this.options.counters.icmpErrorsIn++
+    const what = meaning(family, v4.type(b, o), v4.code(b, o))
+    if (what === undefined) return
+    const a = this.quotedAddresses
+    const q = this.quoted
+    if (!readQuoted(b, o + v4.ICMP_HEADER, len - v4.ICMP_HEADER, a, q)) return
+    if (q.protocol === PROTO_TCP) {
+      const c = this.options.tcp.find(a, q.remotePort, q.localPort)
+      // RFC 5927 4.1: whoever cannot name a sequence number in flight is guessing.
+      if (c?.inFlight(q.seq)) c.icmpError(what)
+    } else if (q.protocol === PROTO_UDP) {
+      this.options.udp.icmpError(a, q.remotePort, q.localPort, what)
+    } else if (q.protocol === PROTO_ICMP || q.protocol === PROTO_ICMPV6) {
+      const s = this.sockets.get(q.identifier)
+      if (s === undefined) return
+      s.icmpError({ error: what, remote: { address: sourceOf(a), port: 0 } })
+      this.options.mark(s, READY_ERROR)
+    }
+  }
+
+  private tooBig(b: Uint8Array, o: number, len: number, mtu: number, now: Instant): void {
+    this.options.counters.icmpErrorsIn++
+    const a = this.quotedAddresses
+    const q = this.quoted
+    if (!readQuoted(b, o + v4.ICMP_HEADER, len - v4.ICMP_HEADER, a, q)) return
+    if (q.protocol === PROTO_TCP) {
+      const c = this.options.tcp.find(a, q.remotePort, q.localPort)
+      if (c?.inFlight(q.seq)) c.packetTooBig(mtu, now)
+    } else if (q.protocol === PROTO_UDP) {
+      this.options.udp.icmpError(a, q.remotePort, q.localPort, 'too-large')
+    }
+  }
+}

@@ -1,0 +1,113 @@
+import type { Instant } from './types.js'
+
+/** Something that may have packets to send. The fields named `sched…` belong to the scheduler. */
+export interface Emitter {
+  /**
+   * Writes the next packet it may send now at `off` (room for an MTU).
+   * @returns its length; 0 if there is nothing, then it is asked again only after `schedule`
+   */
+  emit(dst: Uint8Array, off: number, now: Instant): number
+  /** Wants to be heard before bulk senders: a pure acknowledgement or a handshake is due. */
+  readonly prompt: boolean
+  schedNext: Emitter | undefined
+  schedPrev: Emitter | undefined
+  /** 0 not queued, else the queue's number. */
+  schedQueue: number
+  /** Octets it may still send before its turn is over. */
+  schedCredit: number
+}
+
+const PROMPT = 1
+const FRESH = 2
+const BULK = 3
+
+/**
+ * Whose packet goes next: due acknowledgements and handshakes, then senders that were quiet, then bulk
+ * senders in turn. The idea of new and old flows with a quantum is that of RFC 8290 4.2.
+ *
+ * Nothing is worked out in advance: whoever may have something is queued, asked, and dropped from the
+ * queue when it has nothing.
+ */
+export class Scheduler {
+  private readonly head: (Emitter | undefined)[] = [undefined, undefined, undefined, undefined]
+  private readonly tail: (Emitter | undefined)[] = [undefined, undefined, undefined, undefined]
+  /** Octets for a turn; a quiet sender has one such turn before it counts as bulk. */
+  private readonly quantum: number
+
+  constructor(quantum = 3000) {
+    this.quantum = quantum
+  }
+
+  get idle(): boolean {
+    return this.head[PROMPT] === undefined && this.head[FRESH] === undefined && this.head[BULK] === undefined
+  }
+
+  schedule(e: Emitter): void {
+    if (e.schedQueue === 0) {
+      if (!e.prompt) e.schedCredit = this.quantum
+      this.append(e.prompt ? PROMPT : FRESH, e)
+    } else if (e.prompt && e.schedQueue === BULK) {
+      this.unschedule(e)
+      this.append(PROMPT, e)
+    }
+  }
+
+  unschedule(e: Emitter): void {
+    const q = e.schedQueue
+    if (q === 0) return
+    const { schedPrev: before, schedNext: next } = e
+    if (before === undefined) this.head[q] = next
+    else before.schedNext = next
+    if (next === undefined) this.tail[q] = before
+    else next.schedPrev = before
+    e.schedNext = undefined
+    e.schedPrev = undefined
+    e.schedQueue = 0
+  }
+
+  /** Next packet of whoever is due. @returns its length, 0 if nobody has one */
+  output(dst: Uint8Array, off: number, now: Instant): number {
+    for (let q = PROMPT; q <= BULK; q++) {
+      let e = this.head[q]
+      while (e !== undefined) {
+        const n = e.emit(dst, off, now)
+        // `emit` may have ended the connection and with it its place here.
+        if (e.schedQueue === q && this.head[q] === e) this.settle(e, q, n)
+        if (n > 0) return n
+        e = this.head[q]
+      }
+    }
+    return 0
+  }
+
+  /** The head of `q` has had its say. */
+  private settle(e: Emitter, q: number, n: number): void {
+    if (n === 0) {
+      this.unschedule(e)
+      return
+    }
+    if (q === PROMPT) {
+      // It may have data behind its acknowledgement; from here on it is like any other.
+      this.unschedule(e)
+      if (e.schedCredit <= 0) e.schedCredit = this.quantum
+      this.append(FRESH, e)
+      return
+    }
+    e.schedCredit -= n
+    if (e.schedCredit <= 0) {
+      e.schedCredit += this.quantum
+      this.unschedule(e)
+      this.append(BULK, e)
+    }
+  }
+
+  private append(q: number, e: Emitter): void {
+    const tail = this.tail[q]
+    e.schedQueue = q
+    e.schedNext = undefined
+    e.schedPrev = tail
+    if (tail === undefined) this.head[q] = e
+    else tail.schedNext = e
+    this.tail[q] = e
+  }
+}

@@ -1,0 +1,43 @@
+import type { BlockPool } from '../ring.js'
+import type { Emitter } from '../scheduler.js'
+import type { Seq } from '../seq.js'
+import type { Tuple } from '../tuple.js'
+import type { Instant, SocketError, StackCounters, StackLimits, TcpTimes } from '../types.js'
+import type { TcpConnection } from './connection.js'
+
+/** What a connection needs of the stack around it. */
+export interface TcpHost {
+  readonly counters: StackCounters
+  readonly limits: StackLimits
+  readonly times: TcpTimes
+  readonly pool: BlockPool
+  /** Largest packet towards that address. */
+  mtu(tuple: Tuple): number
+  schedule(e: Emitter): void
+  unschedule(e: Emitter): void
+  markReady(c: TcpConnection, bits: number): void
+  /** A deadline of the connection may have become earlier. */
+  timersChanged(c: TcpConnection): void
+  enteredTimeWait(c: TcpConnection): void
+  /** A passive open is complete. @returns false if its listener takes it no more */
+  established(c: TcpConnection): boolean
+  /** CLOSED: forget it. */
+  closed(c: TcpConnection): void
+  /** `<SEQ=at><CTL=RST>` for a segment that cannot belong to the connection (RFC 9293 3.5.2). */
+  sendReset(tuple: Tuple, at: Seq): void
+  /** Tells the other side by ICMP why a held connection is refused. */
+  refuseByIcmp(c: TcpConnection, reason: SocketError, now: Instant): boolean
+}
+
+/** The segment being processed. One object is reused for all. */
+export interface Segment {
+  buf: Uint8Array
+  seq: number
+  ack: number
+  flags: number
+  /** The field as it came, unscaled. */
+  window: number
+  /** Offset and length of the data in `buf`. */
+  dataOff: number
+  dataLen: number
+}

@@ -1,0 +1,139 @@
+import { combine, finish, sum } from '../checksum.js'
+import { emitIpBetween } from '../ip/output.js'
+import type { ReadySocket } from '../ready.js'
+import type { Emitter } from '../scheduler.js'
+import type { Instant, SocketAddress, SocketError } from '../types.js'
+import type { IpAddress } from '../wire/address.js'
+import { IPV4_HEADER, PROTO_UDP } from '../wire/ipv4.js'
+import { IPV6_HEADER } from '../wire/ipv6.js'
+import * as udp from '../wire/udp.js'
+import { type Datagram, DatagramQueue, type SocketNews } from './datagrams.js'
+
+/** What a UDP socket needs of the stack around it. */
+export interface UdpHost {
+  readonly datagramQueue: number
+  mtu(): number
+  /** Source address towards `remote`; undefined if the family has none. */
+  sourceFor(remote: IpAddress): IpAddress | undefined
+  schedule(e: Emitter): void
+  closed(s: UdpSocket): void
+  countOut(): void
+}
+
+export interface UdpOptions {
+  /** 0 or absent: a free port is chosen. */
+  readonly port?: number
+  /** Only datagrams from there come in. */
+  readonly remote?: SocketAddress
+  /** Takes every datagram that no other socket wants, whatever its destination (with the stack's `anyAddress`). */
+  readonly any?: boolean
+}
+
+/** A UDP socket (RFC 768). */
+export class UdpSocket implements Emitter, ReadySocket {
+  readonly kind = 'udp'
+  readonly port: number
+  readonly remote: SocketAddress | undefined
+  readonly any: boolean
+  owner: unknown
+  /** The last ICMP error that concerned the socket; reading it is taking it. */
+  private news: SocketNews | undefined
+  private readonly host: UdpHost
+  private readonly incoming: DatagramQueue<Datagram>
+  private readonly outgoing: DatagramQueue<Uint8Array>
+  private open = true
+
+  readyBits = 0
+  readyNext: ReadySocket | undefined
+  schedNext: Emitter | undefined
+  schedPrev: Emitter | undefined
+  schedQueue = 0
+  schedCredit = 0
+
+  constructor(host: UdpHost, port: number, options: UdpOptions) {
+    this.host = host
+    this.port = port
+    this.remote = options.remote
+    this.any = options.any ?? false
+    this.incoming = new DatagramQueue(host.datagramQueue)
+    this.outgoing = new DatagramQueue(host.datagramQueue)
+  }
+
+  /**
+   * Queues a datagram. `from` is for any-address sockets: they answer from where they were asked.
+   * @returns an error, or undefined; `'no-room'` means that it was dropped, as UDP may
+   */
+  send(data: Uint8Array, to: SocketAddress, from?: SocketAddress): SocketError | 'no-room' | undefined {
+    if (!this.open) return 'aborted'
+    const source = from?.address ?? this.host.sourceFor(to.address)
+    if (source === undefined || source.family !== to.address.family || !to.address.isUnicast)
+      return 'network-unreachable'
+    const ip = to.address.family === 4 ? IPV4_HEADER : IPV6_HEADER
+    const length = udp.UDP_HEADER + data.length
+    if (ip + length > this.host.mtu()) return 'too-large'
+    const packet = new Uint8Array(ip + length)
+    udp.emit(packet, ip, from?.port ?? this.port, to.port, length)
+    packet.set(data, ip + udp.UDP_HEADER)
+    const pseudo = combine(combine(source.sum, to.address.sum), combine(PROTO_UDP, length))
+    udp.setChecksum(packet, ip, finish(combine(pseudo, sum(packet, ip, length))))
+    emitIpBetween(packet, 0, source, to.address, PROTO_UDP, length)
+    if (!this.outgoing.push(packet, packet.length)) return 'no-room'
+    this.host.schedule(this)
+    return undefined
+  }
+
+  /** The next datagram, or undefined. */
+  receive(): Datagram | undefined {
+    return this.incoming.shift(datagramSize)
+  }
+
+  /** The ICMP error that READY_ERROR announced. */
+  takeError(): SocketNews | undefined {
+    const { news } = this
+    this.news = undefined
+    return news
+  }
+
+  close(): void {
+    if (!this.open) return
+    this.open = false
+    this.incoming.clear()
+    this.outgoing.clear()
+    this.host.closed(this)
+  }
+
+  /** Octets of memory held for data. */
+  get memory(): number {
+    return this.incoming.bytes + this.outgoing.bytes
+  }
+
+  /** From the stack. @returns false if there is no room */
+  deliver(d: Datagram): boolean {
+    return this.incoming.push(d, d.data.length)
+  }
+
+  /** From the stack. */
+  icmpError(news: SocketNews): void {
+    this.news = news
+  }
+
+  get prompt(): boolean {
+    return !this.outgoing.empty
+  }
+
+  emit(dst: Uint8Array, off: number, _now: Instant): number {
+    const packet = this.outgoing.shift(packetSize)
+    if (packet === undefined) return 0
+    dst.set(packet, off)
+    this.host.countOut()
+    return packet.length
+  }
+}
+
+function datagramSize(d: Datagram): number {
+  return d.data.length
+}
+
+function packetSize(p: Uint8Array): number {
+  return p.length
+}
