@@ -44,3 +44,11 @@ export function setU32(b: Uint8Array, o: number, v: number): void {
   b[o + 2] = v >>> 8
   b[o + 3] = v
 }
+
+/**
+ * A copy of the octets from `from` up to `to`. Not `slice`: of a Node Buffer that is a view, and the
+ * buffers that packets arrive in are used again.
+ */
+export function copyOf(b: Uint8Array, from: number, to: number): Uint8Array {
+  return new Uint8Array(b.subarray(from, to))
+}

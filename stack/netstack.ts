@@ -2,7 +2,7 @@
  * The stack: packets in, packets out, sockets in between. It owns no clock, no timer and no link; whoever
  * holds it feeds it (`input`, `handleTimeout`) and asks it (`output`, `nextReady`, `nextTimeout`).
  */
-import { i32, u8 } from './bytes.js'
+import { copyOf, i32, u8 } from './bytes.js'
 import { combine, sum32 } from './checksum.js'
 import { errorPacket, quoteOf, RateLimit, unreachableCode } from './icmp/errors.js'
 import { IcmpLayer } from './icmp/layer.js'
@@ -377,7 +377,14 @@ export class NetStack {
     if (!this.icmpLimit.take(now)) return
     this.counters.icmpErrorsOut++
     this.reply(
-      errorPacket(destinationOf(a), sourceOf(a), type, code, detail, b.slice(off, off + Math.min(len, 1280))),
+      errorPacket(
+        destinationOf(a),
+        sourceOf(a),
+        type,
+        code,
+        detail,
+        copyOf(b, off, off + Math.min(len, 1280)),
+      ),
     )
   }
 

@@ -1,17 +1,9 @@
+import type { TrustOptions } from '../transport/tls.js'
 import type { TunnelEvent } from './events.js'
 
-export type AuthMethod = 'mschapv2' | 'chap' | 'pap'
+export type { TrustOptions } from '../transport/tls.js'
 
-/** Whom to trust. Verification is on unless `insecure`. */
-export interface TrustOptions {
-  /** PEM certificates that replace the built-in roots. */
-  readonly ca?: string
-  /** SHA-256 of the leaf certificate's DER or of its public key (SPKI), 64 hex digits or base64; replaces the chain check. */
-  readonly pin?: string
-  /** Name to send as SNI and to find in the certificate, instead of the host. */
-  readonly servername?: string
-  readonly insecure?: boolean
-}
+export type AuthMethod = 'mschapv2' | 'chap' | 'pap'
 
 /** All that a call needs. */
 export interface TunnelOptions {
@@ -29,5 +21,15 @@ export interface TunnelOptions {
   /** Milliseconds for the whole set-up; 60 s by default. */
   readonly timeout?: number
   readonly signal?: AbortSignal
+  /** Report control messages as `trace` events. */
+  readonly trace?: boolean
   readonly onEvent?: (event: TunnelEvent) => void
+}
+
+export interface PingOptions {
+  /** Octets of data; 56 by default. */
+  readonly size?: number
+  /** Milliseconds; 5 s by default. */
+  readonly timeout?: number
+  readonly signal?: AbortSignal
 }

@@ -1,3 +1,4 @@
+import { copyOf } from '../bytes.js'
 import { combine, sum32 } from '../checksum.js'
 import { emitIpBetween } from '../ip/output.js'
 import type { Emitter, Scheduler } from '../scheduler.js'
@@ -149,7 +150,7 @@ export class IcmpLayer implements PingHost {
     const reply = {
       from: sourceOf(a),
       sequence: v4.sequence(b, o),
-      data: b.slice(o + v4.ICMP_HEADER, o + len),
+      data: copyOf(b, o + v4.ICMP_HEADER, o + len),
     }
     if (s.deliver(reply)) this.options.mark(s, READY_READABLE)
   }

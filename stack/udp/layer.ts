@@ -1,3 +1,4 @@
+import { copyOf } from '../bytes.js'
 import { combine, sum } from '../checksum.js'
 import type { Emitter, Scheduler } from '../scheduler.js'
 import { destinationOf, type PacketAddresses, sourceOf } from '../tuple.js'
@@ -89,7 +90,7 @@ export class UdpLayer implements UdpHost {
     if (s === undefined) return false
     counters.datagramsIn++
     const datagram = {
-      data: b.slice(o + udp.UDP_HEADER, o + length),
+      data: copyOf(b, o + udp.UDP_HEADER, o + length),
       from: { address: sourceOf(a), port: remotePort },
       to: { address: destinationOf(a), port: localPort },
     }

@@ -121,7 +121,7 @@ export class Pair {
   readonly random: SeededRandom
   now = 1000
   onReady: OnReady = () => {}
-  private readonly buffer = new Uint8Array(8192).fill(0xa5)
+  private readonly buffer = Buffer.alloc(8192, 0xa5)
 
   constructor(
     profile: LinkProfile | { readonly ab: LinkProfile; readonly ba: LinkProfile },

@@ -1,0 +1,143 @@
+/**
+ * Moves bytes between a TLS connection and a machine, in batches, and owns the one timer of both.
+ *
+ * What comes in goes to the machine at once. What goes out waits for the end of the turn of the event
+ * loop, so that all that came in that turn is answered by one write. At most two batches are on their
+ * way into the socket; until one is through, the machine is not asked for more, and its senders wait.
+ */
+import type { Duplex } from 'node:stream'
+
+/** What a driver drives. Times are milliseconds of the driver's clock. */
+export interface Machine {
+  input(b: Uint8Array, off: number, len: number, now: number): void
+  /** Writes at most {@link PACKET_ROOM} octets at `off`. 0: nothing to send now. */
+  output(dst: Uint8Array, off: number, now: number): number
+  readonly hasOutput: boolean
+  nextTimeout(): number
+  handleTimeout(now: number): void
+  /** Tells sockets of the machine what is new; they may cause output. */
+  dispatch(now: number): void
+  /** Nothing more will go in or out: the connection is to be closed. */
+  readonly finished: boolean
+}
+
+/** The largest packet of SSTP. */
+export const PACKET_ROOM = 4095
+
+const BATCH = 65_536
+const MAX_IN_FLIGHT = 2
+/** A timer that fires a little early would only find that nothing is due. */
+const TIMER_SLACK = 1
+const LONGEST_TIMER = 0x7fffffff
+
+/** Milliseconds that never go back. */
+export function monotonicNow(): number {
+  return performance.now()
+}
+
+export class Driver {
+  private readonly socket: Duplex
+  private readonly machine: Machine
+  private readonly clock: () => number
+  private readonly free: Buffer[] = []
+  private inFlight = 0
+  private flushDue = false
+  private timer: NodeJS.Timeout | undefined
+  private timerAt = Number.POSITIVE_INFINITY
+  private ended = false
+
+  constructor(socket: Duplex, machine: Machine, clock: () => number = monotonicNow) {
+    this.socket = socket
+    this.machine = machine
+    this.clock = clock
+  }
+
+  now(): number {
+    return this.clock()
+  }
+
+  /** Bytes have come; `b` may be reused when this returns. */
+  received(b: Uint8Array, off: number, len: number): void {
+    if (this.ended) return
+    this.machine.input(b, off, len, this.clock())
+    this.wake()
+  }
+
+  /** The machine may have something to send, to tell or to wait for. */
+  wake(): void {
+    if (this.flushDue || this.ended) return
+    this.flushDue = true
+    setImmediate(this.flush)
+  }
+
+  /** The connection is gone. */
+  stop(): void {
+    this.ended = true
+    clearTimeout(this.timer)
+    this.timer = undefined
+  }
+
+  private readonly flush = (): void => {
+    this.flushDue = false
+    if (this.ended) return
+    const { machine } = this
+    const now = this.clock()
+    if (machine.nextTimeout() <= now) machine.handleTimeout(now)
+    machine.dispatch(now)
+    while (this.inFlight < MAX_IN_FLIGHT && machine.hasOutput && this.writeBatch(now)) {}
+    if (machine.finished) {
+      this.finish()
+      return
+    }
+    this.armTimer(now)
+  }
+
+  /** One batch, one write. @returns false if there was nothing */
+  private writeBatch(now: number): boolean {
+    const batch = this.free.pop() ?? Buffer.allocUnsafeSlow(BATCH)
+    let n = 0
+    while (n <= BATCH - PACKET_ROOM) {
+      const size = this.machine.output(batch, n, now)
+      if (size === 0) break
+      n += size
+    }
+    if (n === 0) {
+      this.free.push(batch)
+      return false
+    }
+    this.inFlight++
+    this.socket.write(batch.subarray(0, n), () => {
+      this.inFlight--
+      this.free.push(batch)
+      this.wake()
+    })
+    return true
+  }
+
+  private armTimer(now: number): void {
+    const next = this.machine.nextTimeout()
+    // One that is set and not too late finds out by itself that it came early.
+    if (next >= this.timerAt) return
+    clearTimeout(this.timer)
+    this.timer = undefined
+    this.timerAt = next
+    if (next === Number.POSITIVE_INFINITY) return
+    const wait = Math.min(Math.max(0, Math.ceil(next - now)) + TIMER_SLACK, LONGEST_TIMER)
+    this.timer = setTimeout(this.expired, wait)
+  }
+
+  /**
+   * Deadlines are looked at only after the sockets have been read: after a stall of the whole process what
+   * has come meanwhile counts first, or a live peer would be taken for a dead one.
+   */
+  private readonly expired = (): void => {
+    this.timer = undefined
+    this.timerAt = Number.POSITIVE_INFINITY
+    this.wake()
+  }
+
+  private finish(): void {
+    this.stop()
+    this.socket.end()
+  }
+}

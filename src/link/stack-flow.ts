@@ -1,0 +1,147 @@
+/**
+ * Sockets of the stack as the interfaces that everything above a call uses: {@link Flow} for TCP.
+ */
+import {
+  READY_CLOSED,
+  READY_READABLE,
+  READY_WRITABLE,
+  type SocketError,
+  type TcpConnection,
+  TcpState,
+} from '../../stack/index.js'
+import { DialError, type Endpoint, type Flow, type FlowHandler } from './flow.js'
+
+/** What a flow needs of whoever drives its stack. */
+export interface FlowHost {
+  now(): number
+  /** The stack may have something to send. */
+  wake(): void
+  /** Calls `flow.settle()` at the next dispatch. */
+  defer(flow: StackFlow): void
+}
+
+/** One TCP connection of a stack. */
+export class StackFlow implements Flow {
+  readonly local: Endpoint
+  readonly remote: Endpoint
+  private readonly connection: TcpConnection
+  private readonly host: FlowHost
+  private current: FlowHandler | undefined
+  /** News that came while nobody listened, or inside a call. */
+  private pending = 0
+  private closed = false
+
+  constructor(connection: TcpConnection, host: FlowHost) {
+    this.connection = connection
+    this.host = host
+    const { tuple } = connection
+    this.local = { address: tuple.local.toString(), port: tuple.localPort }
+    this.remote = { address: tuple.remote.toString(), port: tuple.remotePort }
+    connection.owner = this
+  }
+
+  get handler(): FlowHandler | undefined {
+    return this.current
+  }
+
+  set handler(handler: FlowHandler | undefined) {
+    this.current = handler
+    if (handler !== undefined && this.pending !== 0) this.host.defer(this)
+  }
+
+  get readable(): number {
+    return this.connection.readable
+  }
+
+  get ended(): boolean {
+    return this.connection.ended
+  }
+
+  get queued(): number {
+    return this.connection.queued
+  }
+
+  peek(skip = 0): Uint8Array {
+    return this.connection.peek(skip)
+  }
+
+  consume(n: number): void {
+    this.connection.consume(n)
+    if (this.pending & READY_CLOSED && this.connection.readable === 0) this.host.defer(this)
+    this.host.wake()
+  }
+
+  write(chunk: Uint8Array): boolean {
+    const room = this.connection.write(chunk)
+    this.host.wake()
+    return room || this.closed
+  }
+
+  end(): void {
+    this.connection.end()
+    this.host.wake()
+  }
+
+  reset(): void {
+    if (this.closed) return
+    this.connection.abort()
+    this.host.wake()
+  }
+
+  /** News from the stack. */
+  onReady(bits: number): void {
+    this.pending |= bits
+    this.settle()
+  }
+
+  /** Tells the handler what there is to tell. */
+  settle(): void {
+    const { current } = this
+    if (current === undefined || this.closed) return
+    const bits = this.pending
+    const { error } = this.connection
+    this.pending = bits & READY_CLOSED
+    if (error !== undefined) {
+      this.closed = true
+      current.onClose(dialError(error, this.remote))
+      return
+    }
+    if (bits & READY_WRITABLE) current.onWritable()
+    if (bits & READY_READABLE && !this.closed) current.onReadable()
+    // A proper end is told when all that came before it was taken.
+    if (this.pending & READY_CLOSED && !this.closed && this.connection.readable === 0) {
+      this.closed = true
+      current.onClose(undefined)
+    }
+  }
+
+  /** The tunnel has gone: whatever the connection's state, this is the end. */
+  fail(error: DialError): void {
+    if (this.closed) return
+    this.closed = true
+    this.current?.onClose(error)
+  }
+
+  /** Open as far as the other side knows. */
+  get isOpen(): boolean {
+    return !this.closed && this.connection.state !== TcpState.CLOSED
+  }
+}
+
+const WORDS: Readonly<Record<SocketError, string>> = {
+  refused: 'refused the connection',
+  reset: 'reset the connection',
+  'timed-out': 'does not answer',
+  'host-unreachable': 'cannot be reached (host unreachable)',
+  'network-unreachable': 'cannot be reached (network unreachable)',
+  prohibited: 'cannot be reached (a firewall forbids it)',
+  'ttl-expired': 'cannot be reached (TTL expired on the way)',
+  'too-large': 'is behind a path that takes smaller packets only',
+  aborted: 'was given up',
+}
+
+/** A stack's error as those above know it. */
+export function dialError(error: SocketError, remote: Endpoint): DialError {
+  const host = remote.address.includes(':') ? `[${remote.address}]` : remote.address
+  return new DialError(error, `${host}:${remote.port} ${WORDS[error]}`)
+}

@@ -1,0 +1,331 @@
+/**
+ * The stack's sockets of one session as promises, flows and handlers, with their time-outs.
+ */
+import {
+  type AnySocket,
+  IpAddress,
+  type NetStack,
+  type PingSocket,
+  READY_CLOSED,
+  READY_CONNECTED,
+  type TcpConnection,
+  takeReady,
+  type UdpSocket,
+} from '../../stack/index.js'
+import { dialError, type FlowHost, StackFlow } from '../link/stack-flow.js'
+import {
+  DialError,
+  type DialOptions,
+  type Endpoint,
+  type Flow,
+  type UdpFlow,
+  type UdpHandler,
+} from './dialer.js'
+import type { PingOptions } from './options.js'
+
+/** Whoever drives the stack. */
+export interface SocketsHost {
+  now(): number
+  wake(): void
+}
+
+const CONNECT_TIMEOUT = 30_000
+const PING_TIMEOUT = 5_000
+const PING_SIZE = 56
+
+/** Somebody waits for something until a deadline. */
+interface Waiting {
+  readonly deadline: number
+  expire(): void
+}
+
+export class SessionSockets implements FlowHost {
+  private readonly stack: NetStack
+  private readonly host: SocketsHost
+  private readonly flows = new Set<StackFlow>()
+  private readonly datagrams = new Set<StackUdp>()
+  private readonly waiting = new Set<Waiting>()
+  private deferred: StackFlow[] = []
+  private nearest = Number.POSITIVE_INFINITY
+  private isClosed = false
+
+  constructor(stack: NetStack, host: SocketsHost) {
+    this.stack = stack
+    this.host = host
+  }
+
+  now(): number {
+    return this.host.now()
+  }
+
+  wake(): void {
+    this.host.wake()
+  }
+
+  defer(flow: StackFlow): void {
+    this.deferred.push(flow)
+    this.host.wake()
+  }
+
+  connect(to: Endpoint, options: DialOptions = {}): Promise<Flow> {
+    const { signal } = options
+    return new Promise((resolve, reject) => {
+      if (this.isClosed) throw tunnelDown()
+      if (signal?.aborted) throw new DialError('aborted', 'given up')
+      const address = parse(to.address)
+      const now = this.now()
+      const c = this.stack.connect({ address, port: to.port }, now)
+      if (typeof c === 'string') {
+        if (c === 'aborted') throw new DialError('no-resources', 'too many connections')
+        throw dialError(c, to)
+      }
+      const settle = (error?: DialError): void => {
+        this.waiting.delete(opening)
+        signal?.removeEventListener('abort', onAbort)
+        if (error === undefined) {
+          const flow = new StackFlow(c, this)
+          this.flows.add(flow)
+          resolve(flow)
+        } else {
+          c.owner = undefined
+          c.abort()
+          this.wake()
+          reject(error)
+        }
+      }
+      const onAbort = (): void => settle(new DialError('aborted', 'given up'))
+      const opening: Opening = {
+        deadline: now + (options.timeout ?? CONNECT_TIMEOUT),
+        expire: () => settle(dialError('timed-out', to)),
+        settle,
+      }
+      c.owner = opening
+      signal?.addEventListener('abort', onAbort, { once: true })
+      this.wait(opening)
+    })
+  }
+
+  openUdp(remote?: Endpoint): UdpFlow {
+    if (this.isClosed) throw tunnelDown()
+    const to = remote === undefined ? undefined : { address: parse(remote.address), port: remote.port }
+    const source = to === undefined ? undefined : this.stack.sourceFor(to.address)
+    if (to !== undefined && source === undefined) throw dialError('network-unreachable', remote as Endpoint)
+    const socket = this.stack.openUdp(to === undefined ? {} : { remote: to })
+    if (socket === undefined) throw new DialError('no-resources', 'no UDP port is free')
+    const flow = new StackUdp(
+      socket,
+      source?.toString() ?? '',
+      () => {
+        this.datagrams.delete(flow)
+        this.wake()
+      },
+      () => this.wake(),
+    )
+    this.datagrams.add(flow)
+    return flow
+  }
+
+  ping(address: string, options: PingOptions = {}): Promise<{ readonly ms: number; readonly size: number }> {
+    const { signal } = options
+    return new Promise((resolve, reject) => {
+      if (this.isClosed) throw tunnelDown()
+      if (signal?.aborted) throw new DialError('aborted', 'given up')
+      const to = parse(address)
+      const socket = this.stack.openPing()
+      if (socket === undefined) throw new DialError('no-resources', 'too many pings')
+      const data = new Uint8Array(options.size ?? PING_SIZE).map((_, i) => i)
+      const began = this.now()
+      const endpoint = { address, port: 0 }
+      const settle = (error?: DialError): void => {
+        this.waiting.delete(echo)
+        signal?.removeEventListener('abort', onAbort)
+        socket.close()
+        if (error === undefined) resolve({ ms: this.now() - began, size: data.length })
+        else reject(error)
+      }
+      const onAbort = (): void => settle(new DialError('aborted', 'given up'))
+      const echo: Echo = {
+        deadline: began + (options.timeout ?? PING_TIMEOUT),
+        expire: () => settle(new DialError('timed-out', `${address} does not answer`)),
+        ready: (s) => {
+          const news = s.takeError()
+          if (news !== undefined) settle(pingError(news.error, address))
+          for (let r = s.receive(); r !== undefined; r = s.receive()) {
+            if (r.from.equals(to) && r.data.length === data.length && r.data.every((o, i) => o === data[i])) {
+              settle()
+              return
+            }
+          }
+        },
+      }
+      socket.owner = echo
+      const problem = socket.send(to, 1, data)
+      if (problem !== undefined) {
+        socket.close()
+        throw problem === 'no-room' ? new DialError('no-resources', 'no room') : dialError(problem, endpoint)
+      }
+      signal?.addEventListener('abort', onAbort, { once: true })
+      this.wait(echo)
+    })
+  }
+
+  /** Tells everybody what is new. */
+  dispatch(_now: number): void {
+    if (this.deferred.length > 0) {
+      const flows = this.deferred
+      this.deferred = []
+      for (const flow of flows) this.settle(flow)
+    }
+    for (let s = this.stack.nextReady(); s !== undefined; s = this.stack.nextReady()) this.ready(s)
+  }
+
+  nextTimeout(): number {
+    return this.nearest
+  }
+
+  handleTimeout(now: number): void {
+    this.nearest = Number.POSITIVE_INFINITY
+    for (const w of [...this.waiting]) {
+      if (w.deadline <= now) w.expire()
+      else if (w.deadline < this.nearest) this.nearest = w.deadline
+    }
+  }
+
+  /** Ends all that is open; everybody is told `error`. */
+  close(error: DialError): void {
+    if (this.isClosed) return
+    this.isClosed = true
+    for (const w of [...this.waiting]) {
+      if ('settle' in w) (w as Opening).settle(error)
+      else w.expire()
+    }
+    for (const flow of [...this.flows]) {
+      flow.reset()
+      flow.fail(error)
+    }
+    this.flows.clear()
+    for (const udp of [...this.datagrams]) udp.fail(error)
+    this.datagrams.clear()
+  }
+
+  private wait(w: Waiting): void {
+    this.waiting.add(w)
+    if (w.deadline < this.nearest) this.nearest = w.deadline
+    this.wake()
+  }
+
+  private ready(s: AnySocket): void {
+    const bits = takeReady(s)
+    switch (s.kind) {
+      case 'tcp':
+        this.tcpReady(s, bits)
+        return
+      case 'udp':
+        if (s.owner instanceof StackUdp) s.owner.ready()
+        return
+      case 'ping':
+        ;(s.owner as Echo | undefined)?.ready(s)
+        return
+      case 'listener':
+        return
+    }
+  }
+
+  private tcpReady(c: TcpConnection, bits: number): void {
+    const { owner } = c
+    if (owner instanceof StackFlow) {
+      owner.onReady(bits)
+      if (!owner.isOpen) this.flows.delete(owner)
+    } else if (owner !== undefined) {
+      const opening = owner as Opening
+      if (c.error !== undefined) {
+        const remote = { address: c.tuple.remote.toString(), port: c.tuple.remotePort }
+        opening.settle(dialError(c.error, remote))
+      } else if (bits & READY_CONNECTED) {
+        opening.settle()
+        // What came with the handshake is news for the flow that it has become.
+        const flow = c.owner
+        if (flow instanceof StackFlow) flow.onReady(bits & ~READY_CONNECTED)
+      } else if (bits & READY_CLOSED) {
+        opening.settle(new DialError('aborted', 'given up'))
+      }
+    }
+  }
+
+  private settle(flow: StackFlow): void {
+    flow.settle()
+    if (!flow.isOpen) this.flows.delete(flow)
+  }
+}
+
+interface Opening extends Waiting {
+  settle(error?: DialError): void
+}
+
+interface Echo extends Waiting {
+  ready(s: PingSocket): void
+}
+
+/** One UDP socket of a stack. */
+class StackUdp implements UdpFlow {
+  handler: UdpHandler | undefined
+  readonly local: Endpoint
+  private readonly socket: UdpSocket
+  private readonly onClosed: () => void
+  private readonly wake: () => void
+  private open = true
+
+  constructor(socket: UdpSocket, address: string, onClosed: () => void, wake: () => void) {
+    this.socket = socket
+    this.local = { address, port: socket.port }
+    this.onClosed = onClosed
+    this.wake = wake
+    socket.owner = this
+  }
+
+  send(data: Uint8Array, to: Endpoint): void {
+    if (!this.open) throw tunnelDown()
+    const problem = this.socket.send(data, { address: parse(to.address), port: to.port })
+    if (problem !== undefined && problem !== 'no-room') throw dialError(problem, to)
+    this.wake()
+  }
+
+  close(): void {
+    if (!this.open) return
+    this.open = false
+    this.socket.close()
+    this.onClosed()
+  }
+
+  ready(): void {
+    const news = this.socket.takeError()
+    if (news !== undefined) {
+      const remote = { address: news.remote.address.toString(), port: news.remote.port }
+      this.handler?.onError(dialError(news.error, remote))
+    }
+    for (let d = this.socket.receive(); d !== undefined; d = this.socket.receive()) {
+      this.handler?.onDatagram(d.data, { address: d.from.address.toString(), port: d.from.port })
+    }
+  }
+
+  fail(error: DialError): void {
+    if (!this.open) return
+    this.open = false
+    this.socket.close()
+    this.handler?.onError(error)
+  }
+}
+
+function parse(address: string): IpAddress {
+  const parsed = IpAddress.parse(address)
+  if (parsed === undefined) throw new DialError('name-invalid', `"${address}" is not an IP address`)
+  return parsed
+}
+
+function pingError(error: Parameters<typeof dialError>[0], address: string): DialError {
+  return new DialError(error, dialError(error, { address, port: 0 }).message.replace(/:0 /, ' '))
+}
+
+function tunnelDown(): DialError {
+  return new DialError('tunnel-down', 'the tunnel is not up')
+}
