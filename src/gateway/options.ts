@@ -27,4 +27,6 @@ export interface GatewayOptions {
   /** Calls at one time; 0 to 65535, default 256. */
   readonly maxCalls?: number
   readonly onEvent?: (event: GatewayEvent) => void
+  /** Report control messages as `trace` events. */
+  readonly trace?: boolean
 }
