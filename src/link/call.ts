@@ -5,7 +5,6 @@
  * that authentication made goes to the crypto binding.
  */
 import { u8 } from '../../stack/bytes.js'
-import type { NetStack } from '../../stack/index.js'
 import { FRAME_HEADER, frameHeader, frameProtocol, Protocol, setFrameHeader } from '../ppp/frame.js'
 import type { PppEvent, PppLink } from '../ppp/link.js'
 import type { SstpCall, SstpEvent } from '../sstp/call.js'
@@ -30,6 +29,15 @@ export interface CallOwner {
   handleTimeout(now: number): void
 }
 
+/** What a call needs of a stack; a NetStack has it. */
+export interface IpEndpoint {
+  input(b: Uint8Array, off: number, len: number, now: number): void
+  output(dst: Uint8Array, off: number, now: number): number
+  readonly hasOutput: boolean
+  nextTimeout(): number
+  handleTimeout(now: number): void
+}
+
 /** Counters of the call, beside those of the stack. */
 export interface CallCounters {
   bytesIn: number
@@ -43,7 +51,7 @@ export interface CallCounters {
 export class Call implements Machine, PacketSink {
   readonly sstp: SstpCall
   readonly ppp: PppLink
-  readonly stack: NetStack
+  readonly stack: IpEndpoint
   readonly counters: CallCounters = { bytesIn: 0, bytesOut: 0, framesIn: 0, framesOut: 0, dropped: 0 }
   /** The connection is to be closed. */
   finished = false
@@ -52,7 +60,7 @@ export class Call implements Machine, PacketSink {
   private readonly trace: boolean
   private now = 0
 
-  constructor(sstp: SstpCall, ppp: PppLink, stack: NetStack, owner: CallOwner) {
+  constructor(sstp: SstpCall, ppp: PppLink, stack: IpEndpoint, owner: CallOwner) {
     this.sstp = sstp
     this.ppp = ppp
     this.stack = stack

@@ -33,6 +33,8 @@ import type { TunnelEvent, TunnelInfo } from './events.js'
 import type { PingOptions, TunnelOptions } from './options.js'
 import { SessionSockets } from './sockets.js'
 
+export type { PingOptions } from './options.js'
+
 /** A call that is up. */
 export interface Tunnel extends Network {
   readonly info: TunnelInfo
@@ -255,7 +257,10 @@ class Session implements Tunnel, CallOwner {
   onSstp(event: SstpEvent): void {
     switch (event.type) {
       case 'ack':
-        this.done('sstp', { hashes: describeHashes(event.offered), binding: event.hash === undefined ? '' : describeHashes(event.hash) })
+        this.done('sstp', {
+          hashes: describeHashes(event.offered),
+          binding: event.hash === undefined ? '' : describeHashes(event.hash),
+        })
         return
       case 'connected':
         this.connected = true
