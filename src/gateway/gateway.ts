@@ -74,6 +74,7 @@ export function listenGateway(options: GatewayOptions): Promise<Gateway> {
     const from = `${socket.remoteAddress ?? ''}:${socket.remotePort ?? 0}`
     const reader = new HeadReader()
     socket.on('error', () => {})
+    socket.setNoDelay(true)
     const timer = setTimeout(() => socket.destroy(), HANDSHAKE_TIMEOUT)
     socket.once('close', () => clearTimeout(timer))
     const refuse = (status: number): void => {

@@ -35,14 +35,41 @@ export interface DialTlsOptions {
 /** Takes what TLS reads; `b` is reused when it returns. */
 export type Receiver = (b: Uint8Array, length: number) => void
 
+/** What comes before anybody reads: a server that talks first, or one that is quick. */
+const MAX_EARLY = 1 << 18
+
 /** A TLS connection to a server that is trusted. */
-export interface TlsLink {
+export class TlsLink {
   readonly socket: TLSSocket
   /** DER of the leaf certificate of this connection. */
   readonly certificate: Uint8Array
-  /** Set at once; nothing is read before. */
-  receiver: Receiver | undefined
+  private current: Receiver | undefined
+  private early: Buffer = Buffer.alloc(0)
+
+  constructor(socket: TLSSocket, certificate: Uint8Array) {
+    this.socket = socket
+    this.certificate = certificate
+  }
+
+  /** What came while nobody listened is delivered at once. */
+  set receiver(receiver: Receiver | undefined) {
+    this.current = receiver
+    const { early } = this
+    if (receiver === undefined || early.length === 0) return
+    this.early = Buffer.alloc(0)
+    receiver(early, early.length)
+  }
+
+  /** From the socket. */
+  deliver(b: Uint8Array, length: number): void {
+    if (this.current !== undefined) this.current(b, length)
+    else if (this.early.length + length <= MAX_EARLY)
+      this.early = Buffer.concat([this.early, b.subarray(0, length)])
+    else this.socket.destroy()
+  }
 }
+
+const KEEP_ALIVE = 60_000
 
 /** Four TLS records fit; the system rarely hands over more at a time. */
 const READ_BUFFER = 65_536
@@ -54,12 +81,8 @@ export async function dialTls(options: DialTlsOptions): Promise<TlsLink> {
   if (signal.aborted) throw signal.reason
   options.onStep('dns', { addresses: addresses.map((a) => a.address).join(' ') })
   return new Promise((resolve, reject) => {
-    const link: { socket: TLSSocket; certificate: Uint8Array; receiver: Receiver | undefined } = {
-      socket: undefined as unknown as TLSSocket,
-      certificate: new Uint8Array(0),
-      receiver: undefined,
-    }
-    const buffer = Buffer.allocUnsafeSlow(READ_BUFFER)
+    let link: TlsLink | undefined
+    const buffer = new Uint8Array(READ_BUFFER)
     let step: Step = 'tcp'
     const socket = connect({
       ...tlsOptions(options),
@@ -67,23 +90,19 @@ export async function dialTls(options: DialTlsOptions): Promise<TlsLink> {
       port,
       lookup: fixedLookup(addresses),
       autoSelectFamily: true,
-      noDelay: true,
-      keepAlive: true,
-      keepAliveInitialDelay: 60_000,
       onread: {
         buffer,
         callback: (n: number): boolean => {
-          link.receiver?.(buffer, n)
+          link?.deliver(buffer, n)
           return true
         },
       },
     } as ConnectionOptions)
-    link.socket = socket
     const settle = (error?: unknown): void => {
       signal.removeEventListener('abort', onAbort)
       socket.off('error', onError)
       socket.off('close', onClose)
-      if (error === undefined) {
+      if (link !== undefined) {
         resolve(link)
         return
       }
@@ -105,6 +124,9 @@ export async function dialTls(options: DialTlsOptions): Promise<TlsLink> {
       step = 'tls'
     })
     socket.once('secureConnect', () => {
+      // As options of connect() these two do not reach the socket below TLS (Node 20).
+      socket.setNoDelay(true)
+      socket.setKeepAlive(true, KEEP_ALIVE)
       // Read once, now: the certificate of this handshake is what the crypto binding covers.
       const { raw } = socket.getPeerCertificate(true)
       const problem = raw === undefined ? 'no certificate' : judge(socket, raw, options)
@@ -112,7 +134,7 @@ export async function dialTls(options: DialTlsOptions): Promise<TlsLink> {
         settle(untrusted(raw, problem ?? '', options))
         return
       }
-      link.certificate = Uint8Array.from(raw)
+      link = new TlsLink(socket, Uint8Array.from(raw))
       options.onStep('tls', {
         version: socket.getProtocol() ?? '',
         cipher: socket.getCipher().standardName,

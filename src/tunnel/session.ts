@@ -196,7 +196,6 @@ class Session implements Tunnel, CallOwner {
     const sstp = new SstpClient({ certificate: link.certificate, helloInterval: HELLO_INTERVAL })
     this.call = new Call(sstp, this.ppp, this.stack, this)
     this.driver = new Driver(socket, this.call)
-    link.receiver = (b, length) => this.driver.received(b, 0, length)
     socket.on('error', () => {})
     socket.once('end', () => this.connectionClosed())
     socket.once('close', () => this.connectionClosed())
@@ -215,6 +214,7 @@ class Session implements Tunnel, CallOwner {
       }
       this.call.start(this.driver.now())
       if (rest.length > 0) this.driver.received(rest, 0, rest.length)
+      link.receiver = (b, length) => this.driver.received(b, 0, length)
       this.driver.wake()
     })
   }
