@@ -22,7 +22,7 @@ export interface GatewayOptions {
   /** DNS servers told to clients. Default: the gateway's own address, which forwards to the host's resolver. */
   readonly dns?: readonly string[]
   readonly mtu?: number
-  /** Reach loopback and link-local of this host too. Default false. */
+  /** The gateway's own inner address stands for 127.0.0.1 of its host. Default false. */
   readonly allowLoopback?: boolean
   /** Calls at one time; 0 to 65535, default 256. */
   readonly maxCalls?: number

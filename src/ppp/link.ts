@@ -39,6 +39,8 @@ interface Ncp {
 
 const NEVER = Number.POSITIVE_INFINITY
 
+const NOTHING = -1
+
 const ECHO_INTERVAL = 30_000
 const MAX_ECHO_MISSES = 3
 /** Frames waiting to be fetched; what comes on top is lost, and repeated by whoever needs it. */
@@ -68,8 +70,9 @@ export class PppLink {
   readonly #queue: Uint8Array[] = []
   #taken = 0
   readonly #events: PppEvent[] = []
-  #received = 0
-  #receivedBefore = 0
+  /** When the last packet came; NOTHING if none has since our last echo. */
+  #received = NOTHING
+  #receivedBefore = NOTHING
   #echoAt = NEVER
   #echoMisses = 0
   #echoId = 0
@@ -351,12 +354,14 @@ export class PppLink {
       this.#echoAt = NEVER
       return
     }
-    const silentSince = this.#received + this.#echoInterval
-    if (silentSince > now) {
+    if (this.#received !== NOTHING) {
+      // Something came since the last echo, perhaps in the same millisecond.
       this.#echoMisses = 0
       this.#heardOurMagic = false
-      this.#echoAt = silentSince
-      return
+      if (this.#received + this.#echoInterval > now) {
+        this.#echoAt = this.#received + this.#echoInterval
+        return
+      }
     }
     if (this.#echoMisses >= MAX_ECHO_MISSES) {
       this.#error = this.#heardOurMagic
@@ -369,6 +374,7 @@ export class PppLink {
       return
     }
     this.#echoMisses += 1
+    this.#received = NOTHING
     this.#echoAt = now + this.#echoInterval
     this.#echoId = (this.#echoId + 1) & 255
     this.#send(Protocol.LCP, Code.ECHO_REQUEST, this.#echoId, word32(this.#lcpSet.magic), 0, 4)

@@ -46,15 +46,23 @@ export interface Head {
  * Gathers one head. Feed it until it has one; `rest` is what came behind, which already is SSTP.
  */
 export class HeadReader {
+  private readonly prefix: string
   private held: Buffer = Buffer.alloc(0)
   head: Head | undefined
   rest: Buffer = Buffer.alloc(0)
+
+  /** `prefix`: what the head must begin with, if that is known. */
+  constructor(prefix = '') {
+    this.prefix = prefix
+  }
 
   /** @returns `more`, `done`, or `bad`: too long, or not HTTP */
   push(b: Uint8Array, off: number, len: number): 'more' | 'done' | 'bad' {
     if (this.head !== undefined) return 'done'
     if (this.held.length + len > MAX_HEAD + 65_536) return 'bad'
     this.held = Buffer.concat([this.held, b.subarray(off, off + len)])
+    const begin = this.held.toString('latin1', 0, this.prefix.length)
+    if (!this.prefix.startsWith(begin)) return 'bad'
     const end = this.held.indexOf('\r\n\r\n')
     if (end < 0 || end > MAX_HEAD) {
       return this.held.length > MAX_HEAD || !couldBeHttp(this.held) ? 'bad' : 'more'

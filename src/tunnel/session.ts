@@ -150,7 +150,7 @@ class Session implements Tunnel, CallOwner {
   private handshake(signal: AbortSignal): Promise<Buffer> {
     const { link, options } = this
     const { socket } = link
-    const reader = new HeadReader()
+    const reader = new HeadReader('HTTP/')
     return new Promise((resolve, reject) => {
       const settle = (error: unknown, rest?: Buffer): void => {
         signal.removeEventListener('abort', onAbort)
@@ -414,15 +414,22 @@ class Session implements Tunnel, CallOwner {
   }
 
   private ended(message: string): CallError {
+    const known = this.knownByPpp()
+    if (known !== undefined) return known
     return this.up
       ? new CallError('ip', 'lost', 'CALL_LOST', message)
       : new CallError(this.step, 'protocol', 'CALL_CLOSED', `${message} before it was up`)
   }
 
+  /** PPP knows better why a server hung up, and may not have come to telling it. */
+  private knownByPpp(): CallError | undefined {
+    const { error } = this.ppp
+    return error === undefined || error.code === 'TERMINATED' ? undefined : this.fromPpp(error)
+  }
+
   private fromSstp(error: SstpError): CallError {
-    // PPP knows better why a server hung up.
-    const ppp = this.ppp.error
-    if (ppp !== undefined && ppp.code !== 'TERMINATED') return this.fromPpp(ppp)
+    const known = this.knownByPpp()
+    if (known !== undefined) return known
     if (this.up) return new CallError('ip', 'lost', error.code, error.message)
     return new CallError(this.step, 'protocol', error.code, error.message)
   }

@@ -135,7 +135,6 @@ export class SessionSockets implements FlowHost {
       if (socket === undefined) throw new DialError('no-resources', 'too many pings')
       const data = new Uint8Array(options.size ?? PING_SIZE).map((_, i) => i)
       const began = this.now()
-      const endpoint = { address, port: 0 }
       const settle = (error?: DialError): void => {
         this.waiting.delete(echo)
         signal?.removeEventListener('abort', onAbort)
@@ -162,7 +161,7 @@ export class SessionSockets implements FlowHost {
       const problem = socket.send(to, 1, data)
       if (problem !== undefined) {
         socket.close()
-        throw problem === 'no-room' ? new DialError('no-resources', 'no room') : dialError(problem, endpoint)
+        throw problem === 'no-room' ? new DialError('no-resources', 'no room') : pingError(problem, address)
       }
       signal?.addEventListener('abort', onAbort, { once: true })
       this.wait(echo)
@@ -323,6 +322,8 @@ function parse(address: string): IpAddress {
 }
 
 function pingError(error: Parameters<typeof dialError>[0], address: string): DialError {
+  if (error === 'too-large')
+    return new DialError(error, 'an echo request of that size does not fit the tunnel')
   return new DialError(error, dialError(error, { address, port: 0 }).message.replace(/:0 /, ' '))
 }
 

@@ -1,0 +1,54 @@
+import type { DialerOptions } from '../dns/dialer.js'
+import type { GatewayOptions } from '../gateway/options.js'
+import type { ProxyOptions } from '../proxy/server.js'
+import type { CallError } from '../transport/errors.js'
+import type { Dialer, Network } from '../tunnel/dialer.js'
+import type { TunnelInfo } from '../tunnel/events.js'
+import type { TunnelOptions } from '../tunnel/options.js'
+
+/** The part of a tunnel that the commands use. */
+export interface Tunnel extends Network {
+  readonly info: TunnelInfo
+  /** Resolves when the call is over; no error: we ended it. */
+  readonly closed: Promise<CallError | undefined>
+  /** Ends the call properly; takes at most 3 s. */
+  close(): Promise<void>
+  ping(
+    address: string,
+    options?: { readonly size?: number; readonly timeout?: number; readonly signal?: AbortSignal },
+  ): Promise<{ readonly ms: number; readonly size: number }>
+}
+
+/** Something that listens: the gateway, or the proxies on one port. */
+export interface Listener {
+  readonly address: string
+  readonly port: number
+  close(): Promise<void>
+}
+
+export type StopSignal = 'SIGINT' | 'SIGTERM'
+
+/** All that the commands want from the world, so that tests run them whole with a world of their own. */
+export interface Deps {
+  openTunnel(options: TunnelOptions): Promise<Tunnel>
+  listenGateway(options: GatewayOptions): Promise<Listener>
+  listenProxy(options: ProxyOptions): Promise<Listener>
+  createDialer(options: DialerOptions): Dialer
+  readonly stdout: (text: string) => void
+  readonly stderr: (text: string) => void
+  /** Colours in logs. */
+  readonly color: boolean
+  readonly env: Readonly<Record<string, string | undefined>>
+  readStdin(): Promise<Uint8Array>
+  /** Asks at the terminal, and takes the question back when the signal is aborted; absent without one. */
+  readonly ask: ((question: string, hidden: boolean, signal: AbortSignal) => Promise<string>) | undefined
+  /** Takes the arguments out of the process list, as far as the system lets us. */
+  hideArguments(): void
+  onSignal(signal: StopSignal, listener: () => void): () => void
+  /** Ends the process at once. */
+  exitNow(status: number): void
+  /** Milliseconds that never go back. */
+  now(): number
+  /** Resolves after `ms`, or as soon as the signal is aborted. */
+  sleep(ms: number, signal?: AbortSignal): Promise<void>
+}

@@ -1,0 +1,142 @@
+import { homedir } from 'node:os'
+import { isAbsolute, join } from 'node:path'
+import { parseSettings, type ServeSettings, serveSchema } from '../config/schema.js'
+import { formatEndpoint, isLoopback } from '../config/values.js'
+import { loadAccounts } from '../gateway/accounts.js'
+import { type Certificate, loadCertificate, stateCertificate } from '../gateway/certificate.js'
+import type { GatewayEvent } from '../gateway/events.js'
+import type { GatewayOptions } from '../gateway/options.js'
+import { logGatewayEvent } from '../observe/logger.js'
+import { closeInTime } from './call.js'
+import type { Command } from './command.js'
+import { Console } from './console.js'
+import type { Deps, Listener } from './deps.js'
+import { describeForScripts, EXIT, exitStatus, Interrupted, listenError } from './exit.js'
+import { serveOptions } from './options.js'
+import { Stop } from './stop.js'
+
+export const serve: Command = {
+  usage: 'serve',
+  describe: 'be an SSTP server whose clients reach what this machine reaches, without root',
+  positionals: {},
+  options: serveOptions,
+  examples: [['$0 serve --accounts accounts.txt', 'make a certificate and listen']],
+
+  async run(options, deps) {
+    const settings = parseSettings(serveSchema, options)
+    const console = new Console(deps, settings, 'info')
+    const stop = new Stop(deps)
+    let status: number = EXIT.ok
+    let failure: unknown
+    try {
+      const accounts = await loadAccounts(settings.accounts)
+      const certificate = await findCertificate(settings, deps, console)
+      stop.check()
+      const trace = console.logger.isLevelEnabled('debug')
+      let ready = false
+      const early: GatewayEvent[] = []
+      const tell = (event: GatewayEvent) => {
+        if (event.type !== 'trace' && event.type !== 'listening') emitEvent(event, console)
+      }
+      const gateway = await listen(settings, certificate, { accounts }, deps, trace, (event) => {
+        logGatewayEvent(console.logger, event)
+        // The ready line is the first of all.
+        if (ready) tell(event)
+        else early.push(event)
+      })
+      try {
+        announce(gateway, certificate, settings, console)
+        ready = true
+        for (const event of early) tell(event)
+        await stop.requested
+      } finally {
+        await closeInTime(deps, console, () => gateway.close())
+      }
+    } catch (error) {
+      failure = error
+      status = error instanceof Interrupted ? EXIT.ok : exitStatus(error)
+      if (status !== EXIT.ok) console.fail(error)
+    } finally {
+      stop.release()
+    }
+    const signal = stop.received === undefined ? {} : { signal: stop.received }
+    const error = status === EXIT.ok ? {} : { error: describeForScripts(failure) }
+    console.emit({ event: 'stopped', status, ...signal, ...error })
+    return status
+  },
+}
+
+async function listen(
+  settings: ServeSettings,
+  { cert, key }: Certificate,
+  { accounts }: Pick<GatewayOptions, 'accounts'>,
+  deps: Deps,
+  trace: boolean,
+  onEvent: (event: GatewayEvent) => void,
+): Promise<Listener> {
+  const { auth, pool, dns, mtu, maxCalls, allowLoopback, listen: at } = settings
+  try {
+    return await deps.listenGateway({
+      ...at,
+      cert,
+      key,
+      accounts,
+      allowLoopback,
+      trace,
+      onEvent,
+      ...(auth === undefined ? {} : { auth }),
+      ...(pool === undefined ? {} : { pool }),
+      ...(dns.length === 0 ? {} : { dns }),
+      ...(mtu === undefined ? {} : { mtu }),
+      ...(maxCalls === undefined ? {} : { maxCalls }),
+    })
+  } catch (error) {
+    throw listenError(error, `port ${at.port} on ${at.address}`, '--listen')
+  }
+}
+
+async function findCertificate(
+  settings: ServeSettings,
+  deps: Pick<Deps, 'env'>,
+  console: Console,
+): Promise<Certificate> {
+  if (settings.cert !== undefined && settings.key !== undefined) {
+    const given = await loadCertificate(settings.cert, settings.key)
+    if (given.validTo.getTime() < Date.now()) console.warn(`the certificate in ${settings.cert} has expired`)
+    return given
+  }
+  const kept = await stateCertificate(settings.state ?? defaultState(deps.env))
+  if (kept.created) console.logger.info({ path: kept.path }, 'made a self-signed certificate')
+  return kept
+}
+
+/** XDG Base Directory Specification: a relative path counts as none. */
+function defaultState(env: Deps['env']): string {
+  const base = env.XDG_STATE_HOME
+  const state = base !== undefined && isAbsolute(base) ? base : join(env.HOME || homedir(), '.local', 'state')
+  return join(state, 'sstp-socks')
+}
+
+function announce(
+  gateway: Listener,
+  certificate: Certificate,
+  settings: ServeSettings,
+  console: Console,
+): void {
+  const { address, port } = gateway
+  const { sha256 } = certificate
+  console.emit({ event: 'ready', listen: { address, port }, sha256 })
+  const at = formatEndpoint(address, port)
+  const host = address === '0.0.0.0' || address === '::' ? 'THIS-HOST' : address
+  console.print(`SSTP server on ${at}`)
+  console.print(`Certificate SHA-256: ${sha256}`)
+  console.print(`  sstp-socks ${formatEndpoint(host, port)} --user NAME --pin ${sha256}`)
+  if (settings.allowLoopback && !isLoopback(address)) {
+    console.warn('with --allow-loopback every client reaches the services on 127.0.0.1 of this machine')
+  }
+  console.print('Stop with Ctrl-C.')
+}
+
+function emitEvent({ type, ...fields }: GatewayEvent, console: Console): void {
+  console.emit({ event: type, ...fields })
+}

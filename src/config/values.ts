@@ -1,0 +1,118 @@
+import { isIP, isIPv4, isIPv6 } from 'node:net'
+import { domainToASCII } from 'node:url'
+import type { AuthMethod } from '../tunnel/options.js'
+import { UsageError } from './errors.js'
+
+/** Where to listen. `address` is an IP address (no brackets) or `localhost`. */
+export interface ListenAddress {
+  readonly address: string
+  readonly port: number
+}
+
+/** `[ADDR:]PORT`, IPv6 in brackets; without an address it is `fallback`. Throws {@link UsageError}. */
+export function parseListen(text: string, fallback: string): ListenAddress {
+  const match = /^(?:(?:\[([^\]]*)\]|([^:[\]]*)):)?([^:]*)$/.exec(text)
+  if (match === null) {
+    throw new UsageError(`"${text}" is not [ADDR:]PORT (an IPv6 address goes in brackets)`)
+  }
+  const [, six, four, digits] = match
+  const port = parsePort(digits ?? '', 0)
+  if (port === undefined) throw new UsageError(`"${text}" does not end in a port from 0 to 65535`)
+  if (six !== undefined) {
+    if (!isIPv6(six)) throw new UsageError(`"${six}" is not an IPv6 address`)
+    return { address: six, port }
+  }
+  if (four === undefined) return { address: fallback, port }
+  if (!isIPv4(four) && four !== 'localhost') {
+    throw new UsageError(`"${four}" is not an address to listen on (an IP address or localhost)`)
+  }
+  return { address: four, port }
+}
+
+/** Digits only, `least` to 65535; undefined if it is anything else. */
+export function parsePort(text: string, least: number): number | undefined {
+  if (!/^(?:0|[1-9][0-9]{0,4})$/.test(text)) return undefined
+  const port = Number(text)
+  return port >= least && port <= 65535 ? port : undefined
+}
+
+/** True for addresses that only this machine reaches. */
+export function isLoopback(address: string): boolean {
+  return address === 'localhost' || address === '::1' || (isIPv4(address) && address.startsWith('127.'))
+}
+
+/** `host:port`, with brackets around IPv6. */
+export function formatEndpoint(address: string, port: number): string {
+  return isIPv6(address) ? `[${address}]:${port}` : `${address}:${port}`
+}
+
+const METHODS: readonly string[] = ['mschapv2', 'chap', 'pap'] satisfies AuthMethod[]
+const LATER = ['eap-tls', 'eap-mschapv2']
+
+/** A list with commas. Throws {@link UsageError}. */
+export function parseAuth(text: string): readonly AuthMethod[] {
+  const methods = new Set<AuthMethod>()
+  for (const item of text.split(',')) {
+    const name = item.trim().toLowerCase()
+    if (LATER.includes(name)) throw new UsageError(`${name} is not there yet: use ${METHODS.join(', ')}`)
+    if (!isAuthMethod(name)) throw new UsageError(`"${item.trim()}" is none of ${METHODS.join(', ')}`)
+    methods.add(name)
+  }
+  return [...methods]
+}
+
+function isAuthMethod(name: string): name is AuthMethod {
+  return METHODS.includes(name)
+}
+
+/**
+ * A SHA-256 as people have it: hexadecimal with or without colons (openssl), or base64 with or without
+ * `sha256/`, `sha256//` (curl) or `pin-sha256:` (openconnect) before it.
+ * Returns 64 lower-case hex digits. Throws {@link UsageError}.
+ */
+export function parsePin(text: string): string {
+  const hex = text.replace(/^sha-?256:/i, '').replaceAll(':', '')
+  if (/^[0-9a-f]{64}$/i.test(hex)) return hex.toLowerCase()
+  const base64 = text.replace(/^(?:sha256\/\/?|pin-sha256:)/i, '')
+  if (/^[A-Za-z0-9+/]{43}=?$/.test(base64)) return Buffer.from(base64, 'base64').toString('hex')
+  throw new UsageError('a pin is a SHA-256: 64 hex digits, or 44 characters of base64')
+}
+
+/** A host name in its ASCII form (no address, no port), or undefined. */
+export function toHostName(text: string): string | undefined {
+  if (/[^\p{L}\p{M}\p{N}._-]/u.test(text)) return undefined
+  const name = domainToASCII(text)
+  if (name === '' || name.length > 253) return undefined
+  const labels = name.replace(/\.$/, '').split('.')
+  if (labels.some((label) => label === '' || label.length > 63)) return undefined
+  // Such as 300.1.1.1 or 0x7f.1: meant as an address, and some resolvers would take it for one.
+  if (/^(?:[0-9]+|0x[0-9a-f]*)$/i.test(labels.at(-1) ?? '')) return undefined
+  return name
+}
+
+/** For `--servername`. Throws {@link UsageError}. */
+export function parseServerName(text: string): string {
+  if (isIP(text) !== 0) throw new UsageError('TLS sends names only, and this is an address')
+  const name = toHostName(text)
+  if (name === undefined) throw new UsageError(`"${text}" is not a host name`)
+  return name
+}
+
+/** Throws {@link UsageError} unless it is an IP address in text, without zone. */
+export function parseAddress(text: string): string {
+  if (isIP(text) === 0 || text.includes('%')) throw new UsageError(`"${text}" is not an IP address`)
+  return text
+}
+
+/** Milliseconds of `1500ms`, `2s`, `1m`, or of a bare number in the given unit. Throws {@link UsageError}. */
+export function parseDuration(text: string, unit: 'ms' | 's', least: number, most: number): number {
+  const match = /^([0-9]{1,9}(?:\.[0-9]{1,3})?)(ms|s|m)?$/.exec(text)
+  const factor = { ms: 1, s: 1000, m: 60_000 }
+  const value =
+    match === null ? Number.NaN : Number(match[1]) * factor[(match[2] ?? unit) as keyof typeof factor]
+  if (Number.isNaN(value)) throw new UsageError(`"${text}" is not a time like 500ms or 2s`)
+  if (value < least || value > most) {
+    throw new UsageError(`${text} is out of range: ${least} ms to ${most / 1000} s`)
+  }
+  return Math.round(value)
+}

@@ -1,0 +1,48 @@
+import type { DialErrorCode } from '../tunnel/dialer.js'
+
+export type ProxyProtocol = 'socks5' | 'connect' | 'http' | 'upgrade'
+
+/**
+ * What a proxy tells its owner. `client` numbers accepted connections from 1. An HTTP connection may
+ * carry several exchanges, each with its own `open` and `done`.
+ */
+export type ProxyEvent =
+  | { readonly type: 'accepted'; readonly client: number; readonly from: string }
+  /** A connection through the tunnel stands. */
+  | {
+      readonly type: 'open'
+      readonly client: number
+      readonly protocol: ProxyProtocol
+      readonly host: string
+      readonly port: number
+    }
+  /** None came about. */
+  | {
+      readonly type: 'failed'
+      readonly client: number
+      readonly protocol: ProxyProtocol
+      readonly host: string
+      readonly port: number
+      readonly code: DialErrorCode | 'internal'
+      readonly message: string
+    }
+  /** It is over. Octets as the client sent and received them; no error: it ended properly. */
+  | {
+      readonly type: 'done'
+      readonly client: number
+      readonly protocol: ProxyProtocol
+      readonly host: string
+      readonly port: number
+      readonly up: number
+      readonly down: number
+      readonly error: string | undefined
+    }
+  /** The client was turned away for what it said, or did not say in time, or because there are too many. */
+  | {
+      readonly type: 'rejected'
+      readonly client: number
+      readonly from: string
+      readonly reason: 'malformed' | 'timeout' | 'limit'
+      readonly message: string
+    }
+  | { readonly type: 'closed'; readonly client: number }

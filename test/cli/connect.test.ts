@@ -1,0 +1,274 @@
+import { writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import t from 'tap'
+import { makeCertificate } from '../../src/gateway/certificate.js'
+import { CallError, type CallErrorKind } from '../../src/transport/errors.js'
+import { World } from '../helpers/world.js'
+
+t.test('tunnel, then listeners, then the ready line; a signal ends it in the other order', async (t) => {
+  for (const name of ['SIGINT', 'SIGTERM'] as const) {
+    const world = new World()
+    world.onReady = () => world.signal(name)
+    t.equal(await world.run('connect', 'vpn.example:444', '--json'), 0)
+    t.same(world.log.slice(0, 3), ['open', 'proxy 127.0.0.1:1080', 'proxy 127.0.0.1:8080'])
+    t.same(
+      new Set(world.log.slice(3, 5)),
+      new Set(['closed proxy 127.0.0.1:1080', 'closed proxy 127.0.0.1:8080']),
+    )
+    t.same(world.log.slice(5), ['closing tunnel', 'closed tunnel'])
+    t.same(world.events, [
+      {
+        event: 'ready',
+        socks: { address: '127.0.0.1', port: 1080 },
+        http: { address: '127.0.0.1', port: 8080 },
+        tunnel: {
+          ipv4: '10.0.0.2',
+          ipv6: null,
+          peer: '10.0.0.1',
+          dns: ['10.0.0.53'],
+          mtu: 1400,
+          auth: 'mschapv2',
+          server: 'vpn.example:443',
+        },
+      },
+      { event: 'stopped', status: 0, signal: name },
+    ])
+    t.equal(world.listening, 0, 'no signal handler is left')
+    t.same(world.exits, [])
+  }
+})
+
+t.test('is the default command', async (t) => {
+  const world = new World()
+  world.onReady = () => world.signal('SIGINT')
+  t.equal(await world.run('vpn.example'), 0)
+  t.match(world.calls, [{ host: 'vpn.example', port: 443 }])
+})
+
+t.test('lines for people, to copy', async (t) => {
+  const world = new World()
+  world.onReady = () => world.signal('SIGINT')
+  await world.run('vpn', '--socks', '0.0.0.0:0', '--http', '[::1]:9')
+  t.match(world.out, 'Connected to vpn.example:443 (mschapv2) as 10.0.0.2, MTU 1400.')
+  t.match(world.out, /curl --socks5-hostname 127\.0\.0\.1:4000\d http/)
+  t.match(world.out, /export ALL_PROXY=socks5h:\/\/127\.0\.0\.1:4000\d\n/)
+  t.match(world.out, 'curl -x http://[::1]:9 http')
+  t.match(world.out, 'export http_proxy=http://[::1]:9 https_proxy=http://[::1]:9')
+  t.match(world.err, /^sstp-socks: warning: the proxies on 0\.0\.0\.0 ask for no password/m)
+  t.equal(world.err.match(/ask for no password/g)?.length, 1, 'loopback is no reason to warn')
+})
+
+t.test('which listener serves what', async (t) => {
+  const both = { socks: true, http: true }
+  const cases: [string[], object[]][] = [
+    [['--socks', '1', '--http', '1'], [{ address: '127.0.0.1', port: 1, protocols: both }]],
+    [['--socks', '0', '--http', '0'], [{ address: '127.0.0.1', port: 0, protocols: both }]],
+    [
+      ['--socks', '1', '--http', '127.0.0.2:1'],
+      [
+        { address: '127.0.0.1', port: 1, protocols: { socks: true, http: false } },
+        { address: '127.0.0.2', port: 1, protocols: { socks: false, http: true } },
+      ],
+    ],
+    [['--socks', 'off'], [{ port: 8080, protocols: { socks: false, http: true } }]],
+    [['--http', 'off'], [{ port: 1080, protocols: { socks: true, http: false } }]],
+  ]
+  for (const [argv, proxies] of cases) {
+    const world = new World()
+    world.onReady = () => world.signal('SIGINT')
+    t.equal(await world.run('vpn', '--json', ...argv), 0, argv.join(' '))
+    t.match(world.proxies, proxies)
+    t.equal(world.proxies.length, proxies.length)
+    t.equal(world.log.filter((line) => line.startsWith('closed proxy')).length, proxies.length)
+    const [ready] = world.events
+    t.equal(ready?.socks === null, argv.join() === '--socks,off')
+    t.equal(ready?.http === null, argv.join() === '--http,off')
+  }
+})
+
+t.test('all options arrive at the call', async (t) => {
+  const { cert } = await makeCertificate()
+  const ca = join(t.testdir(), 'ca.pem')
+  await writeFile(ca, cert)
+  const world = new World()
+  world.onReady = () => world.signal('SIGINT')
+  const pin = 'AB'.repeat(32)
+  const trust = ['--ca', ca, '--pin', pin, '--servername', 'cert.example']
+  const inner = ['--auth', 'chap,pap', '--mtu', '1300', '--no-ipv6', '--dns', '10.9.9.9', '--dns', '10.8.8.8']
+  t.equal(await world.run('[::1]:444', '--user', 'bob', '--timeout', '5', '--json', ...trust, ...inner), 0)
+  const [{ signal, onEvent, ...call } = {}] = world.calls
+  t.same(call, {
+    host: '::1',
+    port: 444,
+    user: 'bob',
+    password: 's3cret',
+    auth: ['chap', 'pap'],
+    trust: { insecure: false, ca: `${cert.trim()}\n`, pin: pin.toLowerCase(), servername: 'cert.example' },
+    mtu: 1300,
+    ipv6: false,
+    timeout: 5000,
+    trace: false,
+  })
+  t.same(world.dialers[0]?.servers, ['10.9.9.9', '10.8.8.8'])
+  t.match(world.events[0], { tunnel: { dns: ['10.9.9.9', '10.8.8.8'] } })
+
+  const plain = new World()
+  plain.onReady = () => plain.signal('SIGINT')
+  await plain.run('vpn', '--insecure')
+  const [{ signal: _signal, onEvent: _onEvent, ...defaults } = {}] = plain.calls
+  t.same(defaults, {
+    host: 'vpn',
+    port: 443,
+    user: 'alice',
+    password: 's3cret',
+    trust: { insecure: true },
+    ipv6: true,
+    trace: false,
+  })
+  t.equal(plain.dialers[0]?.servers, undefined, 'the servers of the tunnel')
+})
+
+t.test('a port that is taken: one line, status 2, and the tunnel is closed properly', async (t) => {
+  const cases: [number, RegExp][] = [
+    [1080, /^sstp-socks: port 1080 on 127\.0\.0\.1 is in use .*--socks$/m],
+    [8080, /^sstp-socks: port 8080 on 127\.0\.0\.1 is in use .*--http$/m],
+  ]
+  for (const [port, message] of cases) {
+    const world = new World()
+    world.taken.set(port, 'EADDRINUSE')
+    t.equal(await world.run('vpn'), 2)
+    t.match(world.err, message)
+    t.equal(world.out, '')
+    t.same(world.log.slice(-2), ['closing tunnel', 'closed tunnel'])
+    const opened = world.log.filter((line) => line.startsWith('proxy'))
+    const closed = world.log.filter((line) => line.startsWith('closed proxy'))
+    t.same(
+      closed,
+      opened.map((line) => `closed ${line}`),
+      'the other port is free again',
+    )
+  }
+  const world = new World()
+  world.taken.set(8080, 'EACCES')
+  t.equal(await world.run('vpn', '--socks', '8080', '--http', '8080', '--json'), 2)
+  t.match(world.err, /privileges.*--socks and --http\n$/)
+  t.match(world.events, [{ event: 'stopped', status: 2, error: { message: /privileges/ } }])
+})
+
+t.test('calls that do not come up: the status tells why', async (t) => {
+  const kinds: [CallErrorKind, number][] = [
+    ['local', 2],
+    ['unreachable', 3],
+    ['untrusted', 4],
+    ['refused', 5],
+    ['protocol', 6],
+    ['lost', 7],
+  ]
+  for (const [kind, status] of kinds) {
+    const world = new World()
+    world.failure = new CallError('tls', kind, 'SOME_CODE', `it is ${kind}`, 'try this')
+    t.equal(await world.run('vpn', '--json'), status)
+    t.equal(world.err, `sstp-socks: it is ${kind} [SOME_CODE]\n  hint: try this\n`)
+    const error = { step: 'tls', kind, code: 'SOME_CODE', message: `it is ${kind}`, hint: 'try this' }
+    t.same(world.events, [{ event: 'stopped', status, error }], 'it was never ready, nor disconnected')
+    t.same(world.log, ['open'])
+  }
+  const world = new World()
+  world.failure = new RangeError('a bug')
+  t.equal(await world.run('vpn'), 1)
+  t.equal(world.err, 'sstp-socks: internal error: a bug\n')
+})
+
+t.test('a lost tunnel ends it with 7', async (t) => {
+  for (const error of [new CallError('ip', 'lost', 'TCP_RESET', 'the connection broke'), undefined]) {
+    const world = new World()
+    world.onReady = () => world.lose(error)
+    t.equal(await world.run('vpn', '--json'), 7)
+    const told = error === undefined ? /server has ended the call \[CALL_ENDED\]/ : /broke \[TCP_RESET\]/
+    t.match(world.err, told)
+    t.match(world.events, [
+      { event: 'ready' },
+      { event: 'disconnected', error: { kind: 'lost' } },
+      { event: 'stopped', status: 7, error: { kind: 'lost' } },
+    ])
+    t.ok(world.log.includes('closed proxy 127.0.0.1:1080'))
+  }
+})
+
+t.test('a signal while the call is being set up', async (t) => {
+  const world = new World()
+  world.openTunnel = (options) =>
+    new Promise((_resolve, reject) => {
+      options.signal?.addEventListener('abort', () => {
+        reject(new CallError('tcp', 'local', 'ABORTED', 'given up'))
+      })
+      setImmediate(() => world.signal('SIGTERM'))
+    })
+  t.equal(await world.run('vpn', '--json'), 0)
+  t.same(world.events, [{ event: 'stopped', status: 0, signal: 'SIGTERM' }])
+  t.equal(world.err, '')
+
+  const late = new World()
+  late.openTunnel = async (options) => {
+    const tunnel = late.fakeTunnel(options)
+    late.signal('SIGINT')
+    return tunnel
+  }
+  t.equal(await late.run('vpn'), 0)
+  t.same(late.log, ['open', 'closing tunnel', 'closed tunnel'], 'one that came up too late is closed')
+
+  const asking = new World()
+  asking.env = {}
+  asking.ask = () => new Promise(() => setImmediate(() => asking.signal('SIGINT')))
+  t.equal(await asking.run('vpn'), 0)
+  t.same(asking.log, [])
+})
+
+t.test('a second signal ends the process at once', async (t) => {
+  for (const [name, status] of [
+    ['SIGINT', 130],
+    ['SIGTERM', 143],
+  ] as const) {
+    const world = new World()
+    let finish = () => {}
+    world.closing = new Promise((done) => {
+      finish = done
+    })
+    world.onReady = () => {
+      world.signal('SIGTERM')
+      world.signal(name)
+      t.same(world.exits, [status])
+      finish()
+    }
+    t.equal(await world.run('vpn'), 0)
+  }
+})
+
+t.test('a server that does not answer does not hold up the end', async (t) => {
+  const world = new World()
+  world.closing = new Promise(() => {})
+  world.onReady = () => {
+    world.signal('SIGTERM')
+    setImmediate(() => world.expire())
+  }
+  t.equal(await world.run('vpn'), 0)
+  t.equal(world.log.at(-1), 'closing tunnel')
+})
+
+t.test('logs', async (t) => {
+  const world = new World()
+  world.onReady = () => world.signal('SIGINT')
+  await world.run('vpn')
+  t.match(world.err, /WARN: a warning/)
+  t.notMatch(world.err, /step dns/, 'the default is warn')
+  const debug = new World()
+  debug.onReady = () => debug.signal('SIGINT')
+  await debug.run('vpn', '--log-level', 'debug', '--log-format', 'json')
+  t.equal(debug.calls[0]?.trace, true)
+  t.match(debug.err, /"step":"dns"/)
+  t.match(debug.err, /trace of sstp/)
+  const silent = new World()
+  silent.onReady = () => silent.signal('SIGINT')
+  await silent.run('vpn', '--log-level', 'silent')
+  t.equal(silent.err, '')
+})

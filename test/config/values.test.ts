@@ -1,0 +1,104 @@
+import { createHash } from 'node:crypto'
+import t from 'tap'
+import {
+  formatEndpoint,
+  isLoopback,
+  parseAddress,
+  parseAuth,
+  parseDuration,
+  parseListen,
+  parsePin,
+  parseServerName,
+  toHostName,
+} from '../../src/config/values.js'
+
+t.test('addresses to listen on', async (t) => {
+  const good: [string, string, number][] = [
+    ['1080', '127.0.0.1', 1080],
+    ['0', '127.0.0.1', 0],
+    ['0.0.0.0:65535', '0.0.0.0', 65535],
+    ['localhost:80', 'localhost', 80],
+    ['[::]:1080', '::', 1080],
+    ['[::1]:0', '::1', 0],
+  ]
+  for (const [text, address, port] of good) t.same(parseListen(text, '127.0.0.1'), { address, port }, text)
+  const bad = ['', ':', ':80', '65536', '-1', '1080x', '01080', '1.2.3.4', '1.2.3:80', 'host:80', '::1:80']
+  for (const text of [...bad, '[::1]', '[x]:80', '[1.2.3.4]:80', '1.2.3.4:', '1:2:3', 'off ', ' 1080', '٣']) {
+    t.throws(() => parseListen(text, '127.0.0.1'), { name: 'UsageError' }, JSON.stringify(text))
+  }
+  t.same(
+    ['127.0.0.1', '127.9.9.9', '::1', 'localhost', '0.0.0.0', '::', '10.0.0.1', '128.0.0.1'].map(isLoopback),
+    [true, true, true, true, false, false, false, false],
+  )
+  t.equal(formatEndpoint('::1', 80), '[::1]:80')
+  t.equal(formatEndpoint('10.0.0.1', 80), '10.0.0.1:80')
+})
+
+t.test('pins', async (t) => {
+  const digest = createHash('sha256').update('x').digest()
+  const hex = digest.toString('hex')
+  const base64 = digest.toString('base64')
+  const colons = hex.toUpperCase().replace(/..(?=.)/g, '$&:')
+  for (const text of [
+    hex,
+    hex.toUpperCase(),
+    colons,
+    `sha256:${hex}`,
+    `SHA256:${colons}`,
+    base64,
+    base64.replace('=', ''),
+    `sha256/${base64}`,
+    `sha256//${base64}`,
+    `pin-sha256:${base64}`,
+  ]) {
+    t.equal(parsePin(text), hex, text)
+  }
+  for (const text of [
+    '',
+    'x',
+    hex.slice(2),
+    `${hex}00`,
+    base64.slice(1),
+    `${base64}=`,
+    `md5/${base64}`,
+    ` ${hex}`,
+  ]) {
+    t.throws(() => parsePin(text), { name: 'UsageError', message: /64 hex digits/ }, JSON.stringify(text))
+  }
+})
+
+t.test('authentication methods', async (t) => {
+  t.same(parseAuth('pap'), ['pap'])
+  t.same(parseAuth('MSCHAPv2, chap,mschapv2'), ['mschapv2', 'chap'])
+  for (const text of ['', 'pap,', 'none', 'mschap', 'pap chap']) {
+    t.throws(() => parseAuth(text), { name: 'UsageError', message: /is none of mschapv2, chap, pap/ }, text)
+  }
+  t.throws(() => parseAuth('eap-tls'), { message: /not there yet/ })
+})
+
+t.test('names, addresses, times', async (t) => {
+  t.equal(parseServerName('VPN.example'), 'vpn.example')
+  for (const text of ['', '10.0.0.1', '::1', 'a b', 'a/b', 'x:1']) {
+    t.throws(() => parseServerName(text), { name: 'UsageError' }, text)
+  }
+  t.equal(toHostName('vpn.example.'), 'vpn.example.')
+  for (const text of ['a%2eb', 'a\u0000', 'a\\b', 'a@b', '-', '1.2.3', '0x1']) {
+    const expected = text === '-' ? '-' : undefined
+    t.equal(toHostName(text), expected, JSON.stringify(text))
+  }
+  t.equal(parseAddress('fd00::53'), 'fd00::53')
+  for (const text of ['', 'dns', '10.0.0', 'fe80::1%eth0', '10.0.0.1:53']) {
+    t.throws(() => parseAddress(text), { name: 'UsageError' }, text)
+  }
+  const times: [string, 'ms' | 's', number][] = [
+    ['5', 's', 5000],
+    ['5', 'ms', 5],
+    ['1.5s', 'ms', 1500],
+    ['250ms', 's', 250],
+    ['1m', 's', 60_000],
+  ]
+  for (const [text, unit, ms] of times) t.equal(parseDuration(text, unit, 1, 100_000), ms, text)
+  for (const text of ['', 'x', '-1', '1h', '1e3', '0', '101s', '.5', '1 s', 'NaN', 'Infinity']) {
+    t.throws(() => parseDuration(text, 's', 1, 100_000), { name: 'UsageError' }, text)
+  }
+})
