@@ -1,0 +1,145 @@
+import { createSocket } from 'node:dgram'
+import { type AddressInfo, connect as connectTcp } from 'node:net'
+import { connect as connectTls, type TLSSocket } from 'node:tls'
+import t from 'tap'
+import { makeCertificate } from '../../src/gateway/certificate.js'
+import type { GatewayEvent } from '../../src/gateway/events.js'
+import { type Gateway, listenGateway } from '../../src/gateway/gateway.js'
+import type { GatewayOptions } from '../../src/gateway/options.js'
+import type { DialError, Endpoint } from '../../src/tunnel/dialer.js'
+import { openTunnel, type Tunnel } from '../../src/tunnel/session.js'
+import { tcpServer } from '../helpers/servers.js'
+
+const certificate = await makeCertificate()
+const PATH = '/sra_{BA195980-CD49-458b-9E23-C84EE0ADCD75}/'
+
+function gateway(options: Partial<GatewayOptions> = {}): Promise<Gateway> {
+  return listenGateway({
+    address: '127.0.0.1',
+    port: 0,
+    cert: certificate.cert,
+    key: certificate.key,
+    accounts: { password: () => 'secret' },
+    ...options,
+  })
+}
+
+function tunnelTo(server: Gateway, user = 'alice'): Promise<Tunnel> {
+  return openTunnel({
+    host: '127.0.0.1',
+    port: server.port,
+    user,
+    password: 'secret',
+    trust: { pin: certificate.sha256 },
+  })
+}
+
+/** All that a server says to a request until it closes. */
+function request(port: number, head: string): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const got: Buffer[] = []
+    const socket: TLSSocket = connectTls({ host: '127.0.0.1', port, rejectUnauthorized: false }, () =>
+      socket.write(head),
+    )
+    socket.on('data', (d: Buffer) => got.push(d))
+    socket.on('error', reject)
+    socket.on('close', () => resolve(Buffer.concat(got).toString('latin1')))
+  })
+}
+
+t.test('other requests than SSTP are refused and the connection is closed', async (t) => {
+  const server = await gateway()
+  t.match(await request(server.port, 'GET / HTTP/1.1\r\nHost: x\r\n\r\n'), /^HTTP\/1\.1 404 /)
+  t.match(
+    await request(server.port, `GET ${PATH} HTTP/1.1\r\n\r\n`),
+    /^HTTP\/1\.1 405 .*\r\nAllow: SSTP_DUPLEX_POST/,
+  )
+  t.match(await request(server.port, 'SSTP_DUPLEX_POST / HTTP/1.1\r\n\r\n'), /^HTTP\/1\.1 404 /)
+  t.match(await request(server.port, '\u0000\u0001\u0002\u0003\r\n\r\n'), /^HTTP\/1\.1 400 /)
+  t.equal(server.calls, 0)
+  await server.close()
+})
+
+t.test('more calls than allowed get 503, and a freed place is given again', async (t) => {
+  const events: GatewayEvent[] = []
+  const server = await gateway({ maxCalls: 1, onEvent: (e) => events.push(e) })
+  const first = await tunnelTo(server)
+  await t.rejects(tunnelTo(server), { kind: 'unreachable', code: 'HTTP_UNAVAILABLE' })
+  t.ok(events.some((e) => e.type === 'warning' && e.code === 'CALLS_FULL'))
+  const gone = new Promise<void>((resolve) => {
+    const wait = (): void => (server.calls === 0 ? resolve() : void setImmediate(wait))
+    wait()
+  })
+  await first.close()
+  await gone
+  const second = await tunnelTo(server)
+  t.equal(second.info.ipv4, '192.168.30.3', 'addresses go round')
+  await second.close()
+  await server.close()
+})
+
+t.test('without a free address a client is told, and the call ends', async (t) => {
+  const server = await gateway({ pool: '10.99.0.0/30' })
+  const first = await tunnelTo(server)
+  t.equal(first.info.ipv4, '10.99.0.2')
+  await t.rejects(tunnelTo(server), { step: 'ip', kind: 'protocol' })
+  await first.close()
+  await server.close()
+})
+
+t.test('loopback of the host is out of reach unless allowed', async (t) => {
+  const far = await tcpServer((socket) => socket.end('hello'))
+  const server = await gateway()
+  const tunnel = await tunnelTo(server)
+  await t.rejects(tunnel.connect({ address: '192.168.30.1', port: far.port }), { code: 'refused' })
+  const udp = tunnel.openUdp({ address: '192.168.30.1', port: far.port })
+  const error = await new Promise<DialError>((resolve) => {
+    udp.handler = { onDatagram() {}, onError: resolve }
+    udp.send(new Uint8Array(3), { address: '192.168.30.1', port: far.port })
+  })
+  t.equal(error.code, 'refused')
+  await tunnel.close()
+  await server.close()
+  await far.close()
+})
+
+t.test('datagrams go on and answers come back from where they were sent', async (t) => {
+  const echo = createSocket('udp4')
+  echo.on('message', (data, from) =>
+    echo.send(Buffer.concat([Buffer.from('> '), data]), from.port, from.address),
+  )
+  await new Promise<void>((resolve) => echo.bind(0, '127.0.0.1', resolve))
+  const { port } = echo.address() as AddressInfo
+  const server = await gateway({ allowLoopback: true })
+  const tunnel = await tunnelTo(server)
+  const udp = tunnel.openUdp()
+  const to = { address: '192.168.30.1', port }
+  const got = await new Promise<{ text: string; from: Endpoint }>((resolve, reject) => {
+    udp.handler = {
+      onDatagram: (data, from) => resolve({ text: Buffer.from(data).toString(), from }),
+      onError: reject,
+    }
+    udp.send(Buffer.from('over there'), to)
+  })
+  t.same(got, { text: '> over there', from: to })
+  udp.close()
+  await tunnel.close()
+  await server.close()
+  echo.close()
+})
+
+t.test('strangers that say nothing, or nonsense, cost nothing but their connection', async (t) => {
+  const server = await gateway()
+  const quiet = connectTcp({ host: '127.0.0.1', port: server.port })
+  await new Promise((resolve) => quiet.once('connect', resolve))
+  const rude = connectTcp({ host: '127.0.0.1', port: server.port })
+  rude.on('error', () => {})
+  rude.write('this is not TLS at all, by any reading of the word')
+  await new Promise((resolve) => rude.once('close', resolve))
+  const tunnel = await tunnelTo(server)
+  t.ok(tunnel.info.ipv4)
+  await tunnel.close()
+  quiet.on('error', () => {})
+  await server.close()
+  t.pass('and the gateway closes')
+})
