@@ -80,6 +80,12 @@ export class Call implements Machine, PacketSink {
     this.pump(now)
   }
 
+  /** Leaves by CALL_DISCONNECT, without waiting for PPP any longer. */
+  disconnect(now: number): void {
+    this.sstp.disconnect(now)
+    this.pump(now)
+  }
+
   /** The connection has gone. */
   connectionClosed(now: number): void {
     this.sstp.closed(now)

@@ -162,9 +162,6 @@ export class Client {
       socket.destroy()
       return
     }
-    // resetAndDestroy goes through destroySoon, which first writes what is queued and sends a FIN: a
-    // client would take the half of a file for the whole, and one that does not read would stay for ever.
-    socket.destroySoon = () => void socket.destroy()
     socket.resetAndDestroy()
   }
 }

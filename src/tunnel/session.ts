@@ -51,6 +51,7 @@ export interface Tunnel extends Network {
 const DEFAULT_MTU = 1400
 const DEFAULT_TIMEOUT = 60_000
 const CLOSE_TIMEOUT = 2_800
+const TERMINATE_PATIENCE = 1_500
 /** Servers that must see life: SoftEther drops a silent client after 10 to 20 s. */
 const HELLO_INTERVAL = 15_000
 /** After a refusal by name, the server's own closing is given that long. */
@@ -379,6 +380,12 @@ class Session implements Tunnel, CallOwner {
         this.call.close(this.driver.now())
         this.driver.wake()
       })
+      // A server that is deaf to LCP still gets its CALL_DISCONNECT in time.
+      setTimeout(() => {
+        if (this.over) return
+        this.call.disconnect(this.driver.now())
+        this.driver.wake()
+      }, TERMINATE_PATIENCE).unref()
     }
     await Promise.race([this.closed, delay(CLOSE_TIMEOUT)])
     this.finish(undefined)
