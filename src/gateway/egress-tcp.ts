@@ -35,7 +35,7 @@ export class EgressTcp implements FlowHandler {
       keepAlive: true,
     })
     this.socket.once('connect', () => this.connected())
-    this.socket.once('error', (error: NodeJS.ErrnoException) => this.failed(error))
+    this.socket.on('error', (error: NodeJS.ErrnoException) => this.failed(error))
     this.socket.once('close', () => this.socketGone())
   }
 
@@ -102,7 +102,8 @@ export class EgressTcp implements FlowHandler {
 
   onClose(error: DialError | undefined): void {
     this.flowClosed = true
-    if (error !== undefined) this.socket.resetAndDestroy()
+    // A reset while our FIN waits to go out fails with EINVAL (Node 20).
+    if (error !== undefined) this.socketFinished ? this.socket.destroy() : this.socket.resetAndDestroy()
     else if (this.writing === 0) this.endSocket()
     this.finish()
   }

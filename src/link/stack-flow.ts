@@ -7,7 +7,6 @@ import {
   READY_WRITABLE,
   type SocketError,
   type TcpConnection,
-  TcpState,
 } from '../../stack/index.js'
 import { DialError, type Endpoint, type Flow, type FlowHandler } from './flow.js'
 
@@ -29,6 +28,7 @@ export class StackFlow implements Flow {
   private current: FlowHandler | undefined
   /** News that came while nobody listened, or inside a call. */
   private pending = 0
+  private failure: DialError | undefined
   private closed = false
 
   constructor(connection: TcpConnection, host: FlowHost) {
@@ -46,7 +46,10 @@ export class StackFlow implements Flow {
 
   set handler(handler: FlowHandler | undefined) {
     this.current = handler
-    if (handler !== undefined && this.pending !== 0) this.host.defer(this)
+    if (handler === undefined) return
+    // The driver of a tunnel that has gone turns no more.
+    if (this.failure !== undefined) queueMicrotask(() => this.settle())
+    else if (this.pending !== 0) this.host.defer(this)
   }
 
   get readable(): number {
@@ -101,9 +104,9 @@ export class StackFlow implements Flow {
     const bits = this.pending
     const { error } = this.connection
     this.pending = bits & READY_CLOSED
-    if (error !== undefined) {
+    if (this.failure !== undefined || error !== undefined) {
       this.closed = true
-      current.onClose(dialError(error, this.remote))
+      current.onClose(this.failure ?? dialError(error ?? 'aborted', this.remote))
       return
     }
     if (bits & READY_WRITABLE) current.onWritable()
@@ -117,14 +120,13 @@ export class StackFlow implements Flow {
 
   /** The tunnel has gone: whatever the connection's state, this is the end. */
   fail(error: DialError): void {
-    if (this.closed) return
-    this.closed = true
-    this.current?.onClose(error)
+    this.failure ??= error
+    this.settle()
   }
 
-  /** Open as far as the other side knows. */
+  /** `onClose` has not been told. */
   get isOpen(): boolean {
-    return !this.closed && this.connection.state !== TcpState.CLOSED
+    return !this.closed
   }
 }
 

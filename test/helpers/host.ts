@@ -6,7 +6,8 @@ import { SeededRandom } from './random.js'
 export class Host {
   readonly stack: NetStack
   now: number
-  private readonly buffer = new Uint8Array(70_000).fill(0xa5)
+  // A Node Buffer, as drivers have: `slice` of it is a view, which would show here.
+  private readonly buffer = Buffer.alloc(70_000, 0xa5)
 
   constructor(options: Partial<NetStackOptions> = {}, addresses = ['10.0.0.1', 'fd00::1'], now = 1000) {
     this.stack = new NetStack({ mtu: 1400, random: new SeededRandom(7).fill, ...options })
@@ -33,7 +34,7 @@ export class Host {
       for (let i = 5 + n; i < 5 + n + 80; i++) {
         if (this.buffer[i] !== 0xa5) throw new Error('written behind the packet')
       }
-      all.push(this.buffer.slice(5, 5 + n))
+      all.push(new Uint8Array(this.buffer.subarray(5, 5 + n)))
       this.buffer.fill(0xa5, 5, 5 + n)
     }
   }

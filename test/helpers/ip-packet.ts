@@ -149,7 +149,12 @@ export interface TcpFields {
   readonly options?: Uint8Array
 }
 
-export function tcp(e: Ends, f: TcpFields, data = new Uint8Array(0), extra: IpExtra = {}): Uint8Array {
+export function tcp(
+  e: Ends,
+  f: TcpFields,
+  data: Uint8Array = new Uint8Array(0),
+  extra: IpExtra = {},
+): Uint8Array {
   const options = f.options ?? new Uint8Array(0)
   const segment = concat(
     be16(e.sport, e.dport),

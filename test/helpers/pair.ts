@@ -169,7 +169,7 @@ export class Pair {
         for (;;) {
           const n = stack.output(this.buffer, 5, this.now)
           if (n === 0) break
-          link.send(this.buffer.slice(5, 5 + n), this.now)
+          link.send(new Uint8Array(this.buffer.subarray(5, 5 + n)), this.now)
           this.buffer.fill(0xa5, 5, 5 + n)
           moved = true
         }

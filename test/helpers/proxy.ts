@@ -1,5 +1,6 @@
 import { connect, type Socket } from 'node:net'
 import { Duplex } from 'node:stream'
+import t from 'tap'
 import { createDialer } from '../../src/dns/dialer.js'
 import type { ProxyEvent } from '../../src/proxy/events.js'
 import { listenProxy, type ProxyOptions } from '../../src/proxy/server.js'
@@ -15,6 +16,10 @@ export interface Setup {
   readonly proxy?: Partial<ProxyOptions>
   readonly names?: Record<string, readonly string[]>
 }
+
+const running: { close(): Promise<void> }[] = []
+// A test that failed half-way must not keep the process alive.
+t.teardown(() => Promise.all(running.map((server) => server.close())))
 
 /** A proxy on loopback over a network in memory; time stands still unless `clock` goes on. */
 export async function startProxy({ network: networkOptions, proxy, names = {} }: Setup = {}) {
@@ -36,6 +41,7 @@ export async function startProxy({ network: networkOptions, proxy, names = {} }:
     onEvent: (event) => void events.push(event),
     ...proxy,
   })
+  running.push(server)
   const clients: Talk[] = []
   return {
     clock,

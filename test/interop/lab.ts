@@ -1,0 +1,174 @@
+import { execFileSync } from 'node:child_process'
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { delimiter, join, resolve } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { type Finished, must, run } from './process.js'
+
+export const root = fileURLToPath(new URL('../../', import.meta.url))
+
+/** What `linux.sh up` prints, as far as the tests use it. */
+export interface Facts {
+  readonly up: boolean
+  readonly server: { readonly host: string; readonly port: number; readonly name: string }
+  /** The host's own address on the lab's outer network. */
+  readonly client: { readonly address: string }
+  readonly tls: { readonly ca: string; readonly other_ca: string; readonly sha256: string }
+  readonly inner: {
+    readonly host4: string
+    readonly second4: string
+    readonly nobody4: string
+    readonly router: string
+    readonly dns: string
+    readonly names: Readonly<Record<string, readonly string[]>>
+    readonly ports: Readonly<Record<'http' | 'closed' | 'halfclose' | 'silent', number>>
+    readonly web_ca: string
+    readonly files: Readonly<
+      Record<string, { readonly path: string; readonly bytes: number; readonly sha256: string }>
+    >
+  }
+  readonly logs: Readonly<Record<'sstpd' | 'pppd', string>>
+}
+
+export type LabAuth = 'mschapv2' | 'chap' | 'pap'
+
+/**
+ * The lab of real peers: sstp-server and pppd, or sstpc and pppd, in User Mode Linux guests. It lies beside the
+ * project, or where SSTP_SOCKS_LAB says. Needs root. What is missing is an error, never a skip.
+ */
+export class Lab {
+  readonly #dir: string
+  readonly #temp: string
+  readonly #env: NodeJS.ProcessEnv
+  readonly #lastResort = () => this.#downNow()
+
+  private constructor(dir: string, temp: string, env: NodeJS.ProcessEnv) {
+    this.#dir = dir
+    this.#temp = temp
+    this.#env = env
+    process.once('exit', this.#lastResort)
+    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, () => process.exit(1))
+  }
+
+  /** Installs what the lab needs, if it is not there, and takes down a lab that an earlier run left behind. */
+  static async open(): Promise<Lab> {
+    const dir = resolve(process.env.SSTP_SOCKS_LAB ?? join(root, '../shared/lab'))
+    const script = join(dir, 'linux.sh')
+    if (!existsSync(script))
+      throw new Error(`no lab: ${script} is not there (SSTP_SOCKS_LAB says where it is)`)
+    if (process.getuid?.() !== 0) throw new Error('the interop tests need root: the lab makes tap interfaces')
+    const installed = await must('bash', [script, 'install'], { timeout: 300_000 })
+    const server = /^sstp-server: (.+)$/m.exec(installed.stderr)?.[1]
+    if (server === undefined)
+      throw new Error(`linux.sh install does not say where sstp-server is: ${installed.stderr}`)
+    const temp = mkdtempSync(join(tmpdir(), 'sstp-socks-lab-'))
+    const path = [...(await umlPath(temp)), process.env.PATH ?? ''].join(delimiter)
+    const lab = new Lab(dir, temp, { ...process.env, PATH: path, LAB_SSTPD: repaired(server, temp) })
+    await lab.#script(['down'])
+    return lab
+  }
+
+  /** Boots the server guest anew with this authentication method; its logs start empty. */
+  async up(auth: LabAuth): Promise<Facts> {
+    const { stdout } = await this.#script(['up', `auth=${auth}`])
+    const facts: Facts = JSON.parse(stdout)
+    if (!facts.up) throw new Error(`the lab did not come up: ${stdout}`)
+    return facts
+  }
+
+  /** Runs a command in the server guest, or on the inner host behind it. */
+  async exec(where: 'server' | 'inner', ...command: string[]): Promise<string> {
+    return (await this.#script(['exec', ...(where === 'inner' ? ['-l'] : []), ...command])).stdout
+  }
+
+  /** Connects the Linux client (sstpc, pppd) and runs a command behind it. */
+  client(
+    to: { host: string; port: number; user: string; password: string; ca: string },
+    ...command: string[]
+  ) {
+    const args = ['client', to.host, String(to.port), to.user, to.password, to.ca, '--', ...command]
+    return run('bash', [join(this.#dir, 'linux.sh'), ...args], { env: this.#env, timeout: 240_000 })
+  }
+
+  /** A log of the last client guest. */
+  async clientLog(name: 'sstpc' | 'pppd'): Promise<string> {
+    return (await this.#script(['log', name, 'client'])).stdout
+  }
+
+  /** The lab's hand-made SSTP client, an independent witness: `key=value` arguments. */
+  probe(...args: string[]): Promise<Finished> {
+    return run(process.execPath, [join(this.#dir, 'sstp-probe.mjs'), ...args], { env: this.#env })
+  }
+
+  async down(): Promise<void> {
+    await this.#script(['down'])
+    rmSync(this.#temp, { recursive: true, force: true })
+    process.removeListener('exit', this.#lastResort)
+  }
+
+  #script(args: readonly string[]): Promise<Finished> {
+    return must('bash', [join(this.#dir, 'linux.sh'), ...args], { env: this.#env })
+  }
+
+  #downNow(): void {
+    execFileSync('bash', [join(this.#dir, 'linux.sh'), 'down'], { env: this.#env, stdio: 'ignore' })
+    rmSync(this.#temp, { recursive: true, force: true })
+  }
+}
+
+/** Returns a function that gives what was written to a file since. */
+export function since(file: string): () => string {
+  const read = () => (existsSync(file) ? readFileSync(file, 'utf8') : '')
+  const before = read().length
+  return () => read().slice(before)
+}
+
+/** On a CPU with AMX the guests' kernel needs help, see uml-xstate.c: a `linux.uml` that has it preloaded. */
+async function umlPath(temp: string): Promise<string[]> {
+  if (!/\bamx_tile\b/.test(readFileSync('/proc/cpuinfo', 'utf8'))) return []
+  const uml = (await must('bash', ['-c', 'command -v linux.uml'])).stdout.trim()
+  const dir = join(temp, 'bin')
+  const library = join(dir, 'uml-xstate.so')
+  mkdirSync(dir)
+  await must('gcc', [
+    '-O2',
+    '-shared',
+    '-fPIC',
+    '-o',
+    library,
+    join(root, 'test/interop/uml-xstate.c'),
+    '-ldl',
+  ])
+  writeFileSync(join(dir, 'linux.uml'), `#!/bin/sh\nLD_PRELOAD=${library} exec ${uml} "$@"\n`, {
+    mode: 0o755,
+  })
+  return [dir]
+}
+
+/**
+ * A copy of sstp-server with one repair, for the server to outlive its first call. 0.7.2 closes the descriptor of a
+ * finished call's pty and leaves it in asyncio's selector; the next call to get that number (for its pty, or for the
+ * keys from pppd) is then never read: it hangs without a word from pppd. The repair closes the transports first.
+ */
+function repaired(server: string, temp: string): string {
+  const dir = join(temp, 'sstp-server')
+  const file = join(dir, 'sstpd/ppp.py')
+  cpSync(join(server, 'sstpd'), join(dir, 'sstpd'), {
+    recursive: true,
+    filter: (from) => !from.endsWith('__pycache__'),
+  })
+  const before = '        try:\n            os.close(self.slave_fd)\n'
+  const [head, tail, ...more] = readFileSync(file, 'utf8').split(before)
+  if (head === undefined || tail === undefined || more.length > 0) {
+    throw new Error(`${file}: not the sstp-server 0.7.2 that the interop tests know how to repair`)
+  }
+  const repair = [
+    '        if self.read_transport is not None:',
+    '            self.read_transport.close()',
+    '        if self.write_transport is not None:',
+    '            self.write_transport.abort()',
+    '',
+  ]
+  writeFileSync(file, head + repair.join('\n') + before + tail)
+  return dir
+}
