@@ -6,28 +6,48 @@
  * nothing of it is unread, so no view ever shows another connection's data.
  */
 
-/** Blocks of one size for reuse, so that a busy connection that runs empty does not allocate again. */
+/**
+ * Blocks for reuse, so that a busy connection that runs empty does not allocate (and clear) memory again.
+ * Sizes are `blockSize` times a power of two; at most `keep` times `blockSize` octets lie idle.
+ */
 export class BlockPool {
   readonly blockSize: number
-  private readonly free: Uint8Array[] = []
-  private readonly keep: number
-
-  constructor(blockSize = 65536, keep = 64) {
-    this.blockSize = blockSize
-    this.keep = keep
-  }
-
-  take(): Uint8Array {
-    return this.free.pop() ?? new Uint8Array(this.blockSize)
-  }
-
-  give(block: Uint8Array): void {
-    if (block.length === this.blockSize && this.free.length < this.keep) this.free.push(block)
-  }
-
+  private readonly limit: number
+  private readonly free: Uint8Array[][] = []
   /** Octets of idle blocks. */
-  get idle(): number {
-    return this.free.length * this.blockSize
+  idle = 0
+
+  constructor(blockSize = 65536, keep = 128) {
+    this.blockSize = blockSize
+    this.limit = keep * blockSize
+  }
+
+  /** A block of at least `octets`. Its content is whatever it was. */
+  take(octets: number): Uint8Array {
+    let size = this.blockSize
+    let n = 0
+    while (size < octets) {
+      size *= 2
+      n++
+    }
+    const block = this.free[n]?.pop()
+    if (block === undefined) return new Uint8Array(size)
+    this.idle -= size
+    return block
+  }
+
+  /** Takes a block of {@link take} back; nobody may look at it any more. */
+  give(block: Uint8Array): void {
+    if (this.idle + block.length > this.limit) return
+    let n = 0
+    for (let size = this.blockSize; size < block.length; size *= 2) n++
+    let list = this.free[n]
+    if (list === undefined) {
+      list = []
+      this.free[n] = list
+    }
+    list.push(block)
+    this.idle += block.length
   }
 }
 
@@ -39,6 +59,9 @@ export class Ring {
   private head = 0
   /** Octets that can be read. */
   size = 0
+  /** Most octets stored since the block was taken, and how large a block the last one turned out to need. */
+  private peak = 0
+  private usual = 0
 
   constructor(pool: BlockPool) {
     this.pool = pool
@@ -53,6 +76,7 @@ export class Ring {
   store(skip: number, src: Uint8Array, so: number, len: number): void {
     const end = this.size + skip + len
     if (end > this.block.length) this.grow(end)
+    if (end > this.peak) this.peak = end
     const capacity = this.block.length
     let at = this.head + this.size + skip
     if (at >= capacity) at -= capacity
@@ -90,6 +114,10 @@ export class Ring {
   /** Gives the memory back if nothing is unread. Only when nothing is stored ahead either. */
   releaseIfEmpty(): void {
     if (this.size > 0 || this.block.length === 0) return
+    // A connection that needed much will need it again with the next batch; one that did not, less.
+    const { length } = this.block
+    this.usual = this.peak * 4 > length ? length : length / 2
+    this.peak = 0
     this.pool.give(this.block)
     this.block = NOTHING
     this.head = 0
@@ -104,9 +132,7 @@ export class Ring {
   }
 
   private grow(atLeast: number): void {
-    let capacity = Math.max(this.block.length, this.pool.blockSize)
-    while (capacity < atLeast) capacity *= 2
-    const next = capacity === this.pool.blockSize ? this.pool.take() : new Uint8Array(capacity)
+    const next = this.pool.take(Math.max(atLeast, this.block.length === 0 ? this.usual : 0))
     // Octets stored ahead of the readable end move too: everything from head on, in order.
     const old = this.block
     const firstPart = old.length - this.head

@@ -25,6 +25,8 @@ export interface Machine {
 export const PACKET_ROOM = 4095
 
 const BATCH = 65_536
+/** A turn can bring megabytes. What has come by then is passed on before it falls out of the processor's cache. */
+const FLUSH_AFTER = 131_072
 const MAX_IN_FLIGHT = 2
 /** A timer that fires a little early would only find that nothing is due. */
 const TIMER_SLACK = 1
@@ -42,6 +44,8 @@ export class Driver {
   private readonly free: Buffer[] = []
   private inFlight = 0
   private flushDue = false
+  /** Octets that came in since the last flush. */
+  private unanswered = 0
   private timer: NodeJS.Timeout | undefined
   private timerAt = Number.POSITIVE_INFINITY
   private ended = false
@@ -60,7 +64,9 @@ export class Driver {
   received(b: Uint8Array, off: number, len: number): void {
     if (this.ended) return
     this.machine.input(b, off, len, this.clock())
-    this.wake()
+    this.unanswered += len
+    if (this.unanswered >= FLUSH_AFTER) this.flush()
+    else this.wake()
   }
 
   /** The machine may have something to send, to tell or to wait for. */
@@ -79,6 +85,7 @@ export class Driver {
 
   private readonly flush = (): void => {
     this.flushDue = false
+    this.unanswered = 0
     if (this.ended) return
     const { machine } = this
     const now = this.clock()
