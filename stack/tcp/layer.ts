@@ -3,7 +3,7 @@ import { TupleTable } from '../demux.js'
 import { emitIpBetween } from '../ip/output.js'
 import type { BlockPool } from '../ring.js'
 import type { Emitter, Scheduler } from '../scheduler.js'
-import { type Seq, seq, seqAdd } from '../seq.js'
+import { type Seq, seq, seqAdd, seqLt } from '../seq.js'
 import { SipHash } from '../siphash.js'
 import { DeadlineHeap } from '../timers.js'
 import { destinationOf, type PacketAddresses, sourceOf, Tuple } from '../tuple.js'
@@ -11,6 +11,8 @@ import {
   type Instant,
   type Random,
   READY_ACCEPT,
+  READY_CONNECTED,
+  READY_READABLE,
   type SocketError,
   type StackCounters,
   type StackLimits,
@@ -23,11 +25,14 @@ import * as opt from '../wire/tcp-options.js'
 import { TcpConnection, type TcpOptionsWanted } from './connection.js'
 import type { Segment, TcpHost } from './host.js'
 import { type ListenOptions, TcpListener } from './listener.js'
-import { TcpState } from './state.js'
+import { isSynchronised, TcpState } from './state.js'
 
 /** RFC 6056 3.2: the whole range that IANA has not set aside for system services. */
 const FIRST_PORT = 1024
 const PORTS = 65536 - FIRST_PORT
+
+/** RFC 9293 3.6.1: how far a connection that takes over from TIME-WAIT begins behind the old one's numbers. */
+const REOPEN_GAP = 65536
 
 /** What the TCP layer needs of the stack. */
 export interface TcpLayerOptions {
@@ -45,7 +50,7 @@ export interface TcpLayerOptions {
 }
 
 /** All TCP connections and listeners of a stack, and the segments that belong to none. */
-export class TcpLayer implements TcpHost {
+export class TcpLayer implements TcpHost<TcpConnection> {
   readonly counters: StackCounters
   readonly limits: StackLimits
   readonly times: TcpTimes
@@ -57,8 +62,10 @@ export class TcpLayer implements TcpHost {
   private readonly table: TupleTable<TcpConnection>
   private readonly heap = new DeadlineHeap<TcpConnection>()
   private readonly listeners: TcpListener[] = []
+  /** Passive opens that nobody has accepted yet. */
   private readonly passive = new Map<TcpConnection, TcpListener>()
-  private readonly timeWait: TcpConnection[] = []
+  /** In the order in which they came. */
+  private readonly timeWait = new Set<TcpConnection>()
   private readonly segment: Segment = {
     buf: new Uint8Array(0),
     seq: 0,
@@ -101,7 +108,7 @@ export class TcpLayer implements TcpHost {
     now: Instant,
     wanted: TcpOptionsWanted,
   ): TcpConnection | undefined {
-    if (this.table.size >= this.limits.connections) return undefined
+    if (!this.hasRoom()) return undefined
     const tuple = this.freeTuple(local, remote, remotePort)
     if (tuple === undefined) return undefined
     const c = new TcpConnection(
@@ -136,9 +143,7 @@ export class TcpLayer implements TcpHost {
     if (i < 0) return
     this.listeners.splice(i, 1)
     listener.closed = true
-    const waiting = listener.drain()
-    for (const [c, l] of this.passive) if (l === listener) waiting.push(c)
-    for (const c of waiting) c.abort()
+    for (const [c, l] of this.passive) if (l === listener) c.abort()
   }
 
   /** A whole TCP segment of `len` octets at `o`, to an address of ours. */
@@ -166,46 +171,62 @@ export class TcpLayer implements TcpHost {
     const localPort = tcp.destinationPort(b, o)
     opt.read(b, o + tcp.TCP_HEADER, o + header, this.parsed)
     const c = this.table.find(a, remotePort, localPort)
-    if (c !== undefined) {
-      if (c.state !== TcpState.TIME_WAIT || !c.mayReopen(s, this.parsed)) {
-        c.segmentArrives(s, this.parsed, now)
-        return
-      }
+    if (c === undefined) {
+      this.arrivesInListen(s, a, remotePort, localPort, undefined, now)
+    } else if (c.state === TcpState.TIME_WAIT && c.mayReopen(s, this.parsed) && this.listens(a, localPort)) {
+      const after = seqAdd(c.sentEnd, REOPEN_GAP)
       this.drop(c)
+      this.arrivesInListen(s, a, remotePort, localPort, after, now)
+    } else {
+      c.segmentArrives(s, this.parsed, now)
     }
-    this.arrivesInListen(s, a, remotePort, localPort, now)
   }
 
-  /** RFC 9293 3.10.7.1 and 3.10.7.2. */
+  /** A SYN would be taken. */
+  private listens(a: PacketAddresses, port: number): boolean {
+    const listener = this.findListener(a, port)
+    return listener !== undefined && !listener.full
+  }
+
+  /** RFC 9293 3.10.7.1 and 3.10.7.2. Our initial sequence number is to be later than `after`. */
   private arrivesInListen(
     s: Segment,
     a: PacketAddresses,
     remotePort: number,
     localPort: number,
+    after: Seq | undefined,
     now: Instant,
   ): void {
     if (s.flags & tcp.RST) return
+    if (a.s3 === a.d3 && a.s2 === a.d2 && a.s1 === a.d1 && a.s0 === a.d0) {
+      // From ourselves, by way of the link: forged ("land").
+      this.counters.unwanted++
+      return
+    }
     const listener = this.findListener(a, localPort)
     if (listener === undefined || (s.flags & (tcp.SYN | tcp.ACK)) !== tcp.SYN || remotePort === 0) {
       this.resetStray(s, a, remotePort, localPort)
       return
     }
-    if (listener.full || this.table.size >= this.limits.connections) {
+    if (listener.full || !this.hasRoom()) {
       // Silence makes the other side try again; a RST would tell it that nobody is here.
       this.counters.acceptOverflows++
       return
     }
     const tuple = new Tuple(destinationOf(a), localPort, sourceOf(a), remotePort)
-    const c = new TcpConnection(this, tuple, this.initialSeq(tuple, now), this.timestampOffset(tuple), true)
+    let iss = this.initialSeq(tuple, now)
+    if (after !== undefined && seqLt(iss, after)) iss = after
+    const c = new TcpConnection(this, tuple, iss, this.timestampOffset(tuple), true)
     this.table.add(c)
     this.passive.set(c, listener)
-    c.accept(s, this.parsed, listener.hold, now)
+    c.unaccepted = true
     if (listener.hold) {
       listener.enqueue(c)
       this.options.mark(listener, READY_ACCEPT)
     } else {
       listener.halfOpen++
     }
+    c.accept(s, this.parsed, listener.hold, now)
   }
 
   /** RFC 9293 3.10.7.1: no such connection. */
@@ -260,7 +281,7 @@ export class TcpLayer implements TcpHost {
       c.abort()
       this.scheduler.unschedule(c)
     })
-    this.timeWait.length = 0
+    this.timeWait.clear()
   }
 
   forEach(visit: (c: TcpConnection) => void): void {
@@ -282,8 +303,7 @@ export class TcpLayer implements TcpHost {
   }
 
   markReady(c: TcpConnection, bits: number): void {
-    // A connection that nobody has accepted yet has nobody to tell.
-    if (!this.passive.has(c)) this.options.mark(c, bits)
+    if (!c.unaccepted) this.options.mark(c, bits)
   }
 
   timersChanged(c: TcpConnection): void {
@@ -292,8 +312,8 @@ export class TcpLayer implements TcpHost {
 
   established(c: TcpConnection): boolean {
     const listener = this.passive.get(c)
+    // A held one was accepted before.
     if (listener === undefined) return true
-    this.passive.delete(c)
     listener.halfOpen--
     if (listener.closed) return false
     listener.enqueue(c)
@@ -301,29 +321,43 @@ export class TcpLayer implements TcpHost {
     return true
   }
 
-  /** A held connection was taken from the queue: from now on it has an owner to tell. */
+  /** It was taken from its listener's queue: from now on it has an owner, who hears what has happened so far. */
   adopted(c: TcpConnection): void {
     this.passive.delete(c)
+    c.unaccepted = false
+    let bits = 0
+    if (isSynchronised(c.state)) bits |= READY_CONNECTED
+    if (c.readable > 0 || c.ended) bits |= READY_READABLE
+    if (bits !== 0) this.options.mark(c, bits)
   }
 
   enteredTimeWait(c: TcpConnection): void {
-    this.timeWait.push(c)
-    if (this.timeWait.length > this.limits.timeWait) {
-      const oldest = this.timeWait.shift()
-      if (oldest !== undefined && oldest.state === TcpState.TIME_WAIT) this.drop(oldest)
+    this.timeWait.add(c)
+    if (this.timeWait.size > this.limits.timeWait) this.dropOldest()
+  }
+
+  /** A connection that only waits out its time makes room for one that wants to live. */
+  private hasRoom(): boolean {
+    return this.table.size < this.limits.connections || this.dropOldest()
+  }
+
+  private dropOldest(): boolean {
+    for (const oldest of this.timeWait) {
+      this.drop(oldest)
+      return true
     }
+    return false
   }
 
   closed(c: TcpConnection): void {
     this.heap.remove(c)
     this.table.delete(c)
-    if (this.timeWait[0] === c) this.timeWait.shift()
+    this.timeWait.delete(c)
+    if (!c.unaccepted) return
     const listener = this.passive.get(c)
-    if (listener !== undefined) {
-      this.passive.delete(c)
-      if (listener.hold) listener.forget(c)
-      else listener.halfOpen--
-    }
+    this.passive.delete(c)
+    // One that ends before it was accepted leaves its place to others.
+    if (listener !== undefined && !listener.forget(c)) listener.halfOpen--
   }
 
   sendReset(tuple: Tuple, at: Seq): void {
