@@ -45,7 +45,7 @@ export class Assembler {
     }
     left[i] = start
     right[i] = end
-    this.remember(from)
+    this.remember(from, start, end)
     return true
   }
 
@@ -60,6 +60,13 @@ export class Assembler {
       this.left.copyWithin(0, n, this.count)
       this.right.copyWithin(0, n, this.count)
       this.count -= n
+      // What was reached is reported no more, and must not take the place of what is.
+      let kept = 0
+      for (let i = 0; i < this.recentCount; i++) {
+        const r = this.recent[i] as Seq
+        if (seqGe(r, next)) this.recent[kept++] = r
+      }
+      this.recentCount = kept
     }
     return next
   }
@@ -81,6 +88,15 @@ export class Assembler {
       n++
     }
     return n
+  }
+
+  /** Edges of the range `i` in order, below `count`. */
+  leftOf(i: number): Seq {
+    return this.left[i] as Seq
+  }
+
+  rightOf(i: number): Seq {
+    return this.right[i] as Seq
   }
 
   /** End of the last range; `fallback` if there is none. */
@@ -105,10 +121,18 @@ export class Assembler {
     return -1
   }
 
-  private remember(at: Seq): void {
+  /** Puts the range that `at` lies in first. Each range is remembered once, or one that grows would crowd out the rest. */
+  private remember(at: Seq, start: Seq, end: Seq): void {
     const { recent } = this
-    recent.copyWithin(1, 0, 3)
-    recent[0] = at
-    if (this.recentCount < 4) this.recentCount++
+    let n = 0
+    let carried = at
+    for (let i = 0; i < this.recentCount; i++) {
+      const r = recent[i] as Seq
+      if (seqGe(r, start) && seqLt(r, end)) continue
+      recent[n++] = carried
+      carried = r
+    }
+    if (n < recent.length) recent[n++] = carried
+    this.recentCount = n
   }
 }

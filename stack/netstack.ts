@@ -78,6 +78,7 @@ export class NetStack {
       mtu: () => this.linkMtu,
       mark: (s: ReadySocket, bits: number) => this.readyList.mark(s, bits),
       sourceFor: (remote: IpAddress) => this.sourceFor(remote),
+      isOurs: (a: PacketAddresses) => this.isOurs(a),
       reply: (packet: Uint8Array) => this.reply(packet),
     }
     this.tcp = new TcpLayer({
@@ -108,9 +109,9 @@ export class NetStack {
 
   /** A packet has come: `len` octets of `b` at `off`, read in place and not kept. */
   input(b: Uint8Array, off: number, len: number, now: Instant): void {
+    if (len < 1 || this.isClosed) return
     this.counters.packetsIn++
     this.counters.bytesIn += len
-    if (len < 1 || this.isClosed) return
     const version = u8(b, off) >>> 4
     if (version === 4) this.input4(b, off, len, now)
     else if (version === 6) this.input6(b, off, len, now)
@@ -122,6 +123,7 @@ export class NetStack {
    * @returns its length; 0 if there is none now
    */
   output(dst: Uint8Array, off: number, now: Instant): number {
+    if (this.isClosed) return 0
     const reply = this.replies.length > 0 ? this.replies.shift() : undefined
     let n: number
     if (reply !== undefined) {
@@ -139,7 +141,7 @@ export class NetStack {
 
   /** False: `output` has nothing. True: it may have something. */
   get hasOutput(): boolean {
-    return this.replies.length > 0 || !this.scheduler.idle
+    return !this.isClosed && (this.replies.length > 0 || !this.scheduler.idle)
   }
 
   /** When `handleTimeout` wants to be called next; may be early, never late. `Infinity`: not at all. */
@@ -160,6 +162,7 @@ export class NetStack {
 
   /** The address that packets to `remote` come from; undefined if we have none of its kind. */
   sourceFor(remote: IpAddress): IpAddress | undefined {
+    if (remote.family === 6 && !this.hasV6) return undefined
     let found: IpAddress | undefined
     for (const a of this.addresses) {
       if (a.family !== remote.family) continue
@@ -172,6 +175,7 @@ export class NetStack {
 
   /** Active open. READY_CONNECTED or READY_CLOSED follows. @returns the socket, or why there is none */
   connect(to: SocketAddress, now: Instant, wanted: TcpOptionsWanted = {}): TcpConnection | SocketError {
+    if (this.isClosed) return 'aborted'
     const local = this.sourceFor(to.address)
     if (local === undefined) return 'network-unreachable'
     if (!to.address.isUnicast || to.address.isLoopback || to.port < 1 || to.port > 65535)
@@ -181,7 +185,7 @@ export class NetStack {
 
   /** @returns undefined if the address and port are taken */
   listen(options: ListenOptions): TcpListener | undefined {
-    return this.tcp.listen(options)
+    return this.isClosed ? undefined : this.tcp.listen(options)
   }
 
   unlisten(listener: TcpListener): void {
@@ -197,11 +201,11 @@ export class NetStack {
 
   /** @returns undefined if the port is taken */
   openUdp(options: UdpOptions = {}): UdpSocket | undefined {
-    return this.udp.open(options)
+    return this.isClosed ? undefined : this.udp.open(options)
   }
 
   openPing(): PingSocket | undefined {
-    return this.icmp.open()
+    return this.isClosed ? undefined : this.icmp.open()
   }
 
   /** Says to the sender of a datagram that came to an any-address socket that nobody takes it. */
@@ -226,7 +230,10 @@ export class NetStack {
     }
   }
 
-  /** Ends everything at once; sockets report READY_CLOSED with `aborted`. Nothing is sent. */
+  /**
+   * Ends everything at once: connections report READY_CLOSED with `aborted`, UDP and ping sockets READY_CLOSED.
+   * Nothing is sent, later input is ignored, and nothing can be opened any more.
+   */
   close(): void {
     this.tcp.close()
     this.udp.close()
@@ -257,8 +264,8 @@ export class NetStack {
     a.sum = combine(sum32(a.s3), sum32(a.d3))
     const ours = this.isOurs(a)
     if (
-      isBadSource(4, 0, 0, 0xffff, a.s3) ||
-      !(ours || (this.anyAddress && this.isForeign(a))) ||
+      this.isMartian(a) ||
+      !(ours || this.anyAddress) ||
       (header > ipv4.IPV4_HEADER && ipv4.hasBadOptions(b, off, header))
     ) {
       this.counters.unwanted++
@@ -271,7 +278,7 @@ export class NetStack {
         this.tcp.input(b, o, n, a, now)
         return
       case ipv4.PROTO_UDP:
-        if (!this.udp.input(b, o, n, a)) this.portUnreachable(b, off, header + n, a, now)
+        if (!this.udp.input(b, o, n, a, ours)) this.portUnreachable(b, off, header + n, a, now)
         return
       case ipv4.PROTO_ICMP:
         this.icmp.input4(b, o, n, a, ours, now)
@@ -302,7 +309,7 @@ export class NetStack {
       combine(combine(sum32(a.d0), sum32(a.d1)), combine(sum32(a.d2), sum32(a.d3))),
     )
     const ours = this.isOurs(a)
-    if (isBadSource(6, a.s0, a.s1, a.s2, a.s3) || !(ours || (this.anyAddress && this.isForeign(a)))) {
+    if (!this.hasV6 || this.isMartian(a) || !(ours || this.anyAddress)) {
       this.counters.unwanted++
       return
     }
@@ -310,7 +317,7 @@ export class NetStack {
     const { upper } = this
     if (!ipv6.upperLayer(b, off, upper)) {
       this.counters.malformed++
-      if (upper.problem > 0) {
+      if (upper.problem > 0 && !isIcmpv6Error(b, off)) {
         const pointer = upper.pointer - off
         this.unreachableBy(a, icmpv6.V6_PARAMETER_PROBLEM, upper.problem - 1, pointer, b, off, whole, now)
       }
@@ -323,7 +330,7 @@ export class NetStack {
         this.tcp.input(b, o, n, a, now)
         return
       case ipv4.PROTO_UDP:
-        if (!this.udp.input(b, o, n, a)) this.portUnreachable(b, off, whole, a, now)
+        if (!this.udp.input(b, o, n, a, ours)) this.portUnreachable(b, off, whole, a, now)
         return
       case ipv4.PROTO_ICMPV6:
         this.icmp.input6(b, o, n, a, ours, now)
@@ -334,6 +341,10 @@ export class NetStack {
         return
       case ipv6.NEXT_NONE:
         return
+      case ipv6.NEXT_ESP:
+      case ipv6.NEXT_AH:
+        this.counters.unwanted++
+        return
       default:
         this.counters.unwanted++
         // RFC 8200 4: code 1, unrecognised next header.
@@ -341,18 +352,32 @@ export class NetStack {
     }
   }
 
+  /** RFC 8200 5: every link that carries IPv6 carries packets of 1280 octets. */
+  private get hasV6(): boolean {
+    return this.linkMtu >= ipv6.IPV6_MIN_MTU
+  }
+
   private isOurs(a: PacketAddresses): boolean {
+    return this.has(a.d0, a.d1, a.d2, a.d3)
+  }
+
+  /** No unicast sender, no unicast destination, or from an address of ours, which nobody else has ("land"). */
+  private isMartian(a: PacketAddresses): boolean {
+    return (
+      isBadSource(a.family, a.s0, a.s1, a.s2, a.s3) ||
+      isBadSource(a.family, a.d0, a.d1, a.d2, a.d3) ||
+      this.has(a.s0, a.s1, a.s2, a.s3)
+    )
+  }
+
+  /** IPv4 in its mapped form; packets of IPv6 that have that form are dropped, so that one cannot pass for the other. */
+  private has(w0: number, w1: number, w2: number, w3: number): boolean {
     const { addresses } = this
     for (let i = 0; i < addresses.length; i++) {
       const o = addresses[i] as IpAddress
-      if (o.w3 === a.d3 && o.w2 === a.d2 && o.w1 === a.d1 && o.w0 === a.d0) return true
+      if (o.w3 === w3 && o.w2 === w2 && o.w1 === w1 && o.w0 === w0) return true
     }
     return false
-  }
-
-  /** A unicast destination that somebody else might have. */
-  private isForeign(a: PacketAddresses): boolean {
-    return !isBadSource(a.family, a.d0, a.d1, a.d2, a.d3)
   }
 
   private portUnreachable(b: Uint8Array, off: number, len: number, a: PacketAddresses, now: Instant): void {
@@ -404,8 +429,7 @@ export class NetStack {
     const code = unreachableCode(reason, to.family)
     if (code === undefined || !this.icmpLimit.take(now)) return false
     // A router speaks for itself; the port's own host speaks of ports.
-    const from =
-      (reason === 'refused' ? undefined : this.addresses.find((x) => x.family === to.family)) ?? about
+    const from = (reason === 'refused' ? undefined : this.sourceFor(to)) ?? about
     this.counters.icmpErrorsOut++
     const type = to.family === 4 ? icmpv4.UNREACHABLE : icmpv6.V6_UNREACHABLE
     this.reply(errorPacket(from, to, type, code, 0, quote))
@@ -415,6 +439,12 @@ export class NetStack {
   private reply(packet: Uint8Array): void {
     if (this.replies.length < this.limits.replyQueue && !this.isClosed) this.replies.push(packet)
   }
+}
+
+/** RFC 4443 2.4 (e): about these nothing is ever said, wherever in the packet they stand. */
+function isIcmpv6Error(b: Uint8Array, off: number): boolean {
+  const at = ipv6.findUpper(b, off, ipv4.PROTO_ICMPV6)
+  return at >= 0 && (u8(b, at) < icmpv6.V6_FIRST_INFORMATIONAL || u8(b, at) === icmpv6.V6_REDIRECT)
 }
 
 export { takeReady }

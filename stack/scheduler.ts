@@ -20,6 +20,8 @@ export interface Emitter {
 const PROMPT = 1
 const FRESH = 2
 const BULK = 3
+/** In the bulk queue, and with an acknowledgement due: heard at once without losing or gaining a place. */
+const URGENT = 4
 
 /**
  * Whose packet goes next: due acknowledgements and handshakes, then senders that were quiet, then bulk
@@ -31,6 +33,8 @@ const BULK = 3
 export class Scheduler {
   private readonly head: (Emitter | undefined)[] = [undefined, undefined, undefined, undefined]
   private readonly tail: (Emitter | undefined)[] = [undefined, undefined, undefined, undefined]
+  /** Those with {@link URGENT}, in the order in which it came up. */
+  private readonly urgent: Emitter[] = []
   /** Octets for a turn; a quiet sender has one such turn before it counts as bulk. */
   private readonly quantum: number
 
@@ -44,17 +48,18 @@ export class Scheduler {
 
   schedule(e: Emitter): void {
     if (e.schedQueue === 0) {
-      if (!e.prompt) e.schedCredit = this.quantum
+      e.schedCredit = this.quantum
       this.append(e.prompt ? PROMPT : FRESH, e)
     } else if (e.prompt && e.schedQueue === BULK) {
-      this.unschedule(e)
-      this.append(PROMPT, e)
+      e.schedQueue = URGENT
+      this.urgent.push(e)
     }
   }
 
   unschedule(e: Emitter): void {
-    const q = e.schedQueue
-    if (q === 0) return
+    if (e.schedQueue === 0) return
+    if (e.schedQueue === URGENT) this.urgent.splice(this.urgent.indexOf(e), 1)
+    const q = e.schedQueue === URGENT ? BULK : e.schedQueue
     const { schedPrev: before, schedNext: next } = e
     if (before === undefined) this.head[q] = next
     else before.schedNext = next
@@ -67,15 +72,37 @@ export class Scheduler {
 
   /** Next packet of whoever is due. @returns its length, 0 if nobody has one */
   output(dst: Uint8Array, off: number, now: Instant): number {
-    for (let q = PROMPT; q <= BULK; q++) {
-      let e = this.head[q]
-      while (e !== undefined) {
+    return (
+      this.serve(PROMPT, dst, off, now) ||
+      this.serveUrgent(dst, off, now) ||
+      this.serve(FRESH, dst, off, now) ||
+      this.serve(BULK, dst, off, now)
+    )
+  }
+
+  private serve(q: number, dst: Uint8Array, off: number, now: Instant): number {
+    let e = this.head[q]
+    while (e !== undefined) {
+      if (e.schedCredit <= 0) {
+        // It spent its turn on urgent packets.
+        this.endTurn(e)
+      } else {
         const n = e.emit(dst, off, now)
         // `emit` may have ended the connection and with it its place here.
-        if (e.schedQueue === q && this.head[q] === e) this.settle(e, q, n)
+        if (e.schedQueue !== 0 && this.head[q] === e) this.settle(e, q, n)
         if (n > 0) return n
-        e = this.head[q]
       }
+      e = this.head[q]
+    }
+    return 0
+  }
+
+  private serveUrgent(dst: Uint8Array, off: number, now: Instant): number {
+    for (let e = this.urgent.shift(); e !== undefined; e = this.urgent.shift()) {
+      e.schedQueue = BULK
+      const n = e.emit(dst, off, now)
+      e.schedCredit -= n
+      if (n > 0) return n
     }
     return 0
   }
@@ -84,21 +111,26 @@ export class Scheduler {
   private settle(e: Emitter, q: number, n: number): void {
     if (n === 0) {
       this.unschedule(e)
-      return
-    }
-    if (q === PROMPT) {
-      // It may have data behind its acknowledgement; from here on it is like any other.
-      this.unschedule(e)
-      if (e.schedCredit <= 0) e.schedCredit = this.quantum
-      this.append(FRESH, e)
+      // RFC 8290 4.2: who has run empty is not fresh again at once, or many quiet senders starve bulk.
+      if (q === FRESH && this.head[BULK] !== undefined) this.append(BULK, e)
       return
     }
     e.schedCredit -= n
     if (e.schedCredit <= 0) {
-      e.schedCredit += this.quantum
+      this.endTurn(e)
+    } else if (q === PROMPT) {
+      // It may have data behind its acknowledgement; from here on it is like any other.
       this.unschedule(e)
-      this.append(BULK, e)
+      this.append(FRESH, e)
     }
+  }
+
+  private endTurn(e: Emitter): void {
+    const urgent = e.schedQueue === URGENT
+    this.unschedule(e)
+    e.schedCredit += this.quantum
+    this.append(BULK, e)
+    if (urgent) this.schedule(e)
   }
 
   private append(q: number, e: Emitter): void {

@@ -23,7 +23,7 @@ export class RateLimit {
   private readonly perMs: number
   private readonly burst: number
   private tokens: number
-  private at: Instant = 0
+  private at: Instant = Number.NEGATIVE_INFINITY
 
   constructor(perSecond: number, burst: number) {
     this.perMs = perSecond / 1000
@@ -32,8 +32,13 @@ export class RateLimit {
   }
 
   take(now: Instant): boolean {
-    this.tokens = Math.min(this.burst, this.tokens + Math.max(0, now - this.at) * this.perMs)
-    this.at = now
+    if (now > this.at) {
+      // The first time there is nothing to add: the bucket is full, and the time before it endless.
+      if (this.tokens < this.burst) {
+        this.tokens = Math.min(this.burst, this.tokens + (now - this.at) * this.perMs)
+      }
+      this.at = now
+    }
     if (this.tokens < 1) return false
     this.tokens--
     return true
@@ -117,24 +122,32 @@ export interface Quoted {
   remotePort: number
   /** Of a TCP segment. */
   seq: Seq
-  /** Of an echo request: its identifier. */
+  /** Of an ICMP message: its type, and of an echo request its identifier. */
+  icmpType: number
   identifier: number
 }
 
 export function newQuoted(): Quoted {
-  return { protocol: 0, localPort: 0, remotePort: 0, seq: seq(0), identifier: 0 }
+  return { protocol: 0, localPort: 0, remotePort: 0, seq: seq(0), icmpType: 0, identifier: 0 }
 }
 
 /**
- * Reads the packet quoted at `o` (`len` octets). `a` gets the addresses as a packet *to* us would have
+ * Reads the packet quoted at `o` (`len` octets) in an error of that family. `a` gets the addresses as a packet *to* us would have
  * them: its source is where ours went.
  * @returns false if the quote does not show a packet of ours well enough to act on
  */
-export function readQuoted(b: Uint8Array, o: number, len: number, a: PacketAddresses, out: Quoted): boolean {
-  if (len < 1) return false
+export function readQuoted(
+  b: Uint8Array,
+  o: number,
+  len: number,
+  family: 4 | 6,
+  a: PacketAddresses,
+  out: Quoted,
+): boolean {
+  // ICMP speaks of IPv4 packets, ICMPv6 of IPv6 packets.
+  if (len < 1 || (b[o] as number) >>> 4 !== family) return false
   let t: number
-  const version = (b[o] as number) >>> 4
-  if (version === 4) {
+  if (family === 4) {
     // The quote may be cut, and routers change TTL and checksum: only the layout is checked.
     if (len < ipv4.IPV4_HEADER) return false
     const header = ((b[o] as number) & 15) << 2
@@ -146,7 +159,7 @@ export function readQuoted(b: Uint8Array, o: number, len: number, a: PacketAddre
     a.d3 = ipv4.source(b, o)
     out.protocol = ipv4.protocol(b, o)
     t = o + header
-  } else if (version === 6) {
+  } else {
     if (len < ipv6.IPV6_HEADER + 8) return false
     a.family = 6
     readV6(b, o, a)
@@ -156,12 +169,11 @@ export function readQuoted(b: Uint8Array, o: number, len: number, a: PacketAddre
       return false
     out.protocol = proto
     t = o + ipv6.IPV6_HEADER
-  } else {
-    return false
   }
   out.localPort = u16(b, t)
   out.remotePort = u16(b, t + 2)
   out.seq = tcp.seqNumber(b, t)
+  out.icmpType = b[t] as number
   out.identifier = u16(b, t + 4)
   return true
 }

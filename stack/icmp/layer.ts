@@ -4,13 +4,21 @@ import { emitIpBetween } from '../ip/output.js'
 import type { Emitter, Scheduler } from '../scheduler.js'
 import type { TcpLayer } from '../tcp/layer.js'
 import { destinationOf, newPacketAddresses, type PacketAddresses, sourceOf } from '../tuple.js'
-import { type Instant, type Random, READY_ERROR, READY_READABLE, type StackCounters } from '../types.js'
+import {
+  type Instant,
+  type Random,
+  READY_CLOSED,
+  READY_ERROR,
+  READY_READABLE,
+  type SocketError,
+  type StackCounters,
+} from '../types.js'
 import type { UdpLayer } from '../udp/layer.js'
 import type { IpAddress } from '../wire/address.js'
 import * as v4 from '../wire/icmpv4.js'
 import * as v6 from '../wire/icmpv6.js'
 import { PROTO_ICMP, PROTO_ICMPV6, PROTO_TCP, PROTO_UDP } from '../wire/ipv4.js'
-import { meaning, newQuoted, pseudo, readQuoted } from './errors.js'
+import { meaning, newQuoted, pseudo, type Quoted, readQuoted } from './errors.js'
 import { type PingHost, PingSocket } from './ping.js'
 
 export interface IcmpLayerOptions {
@@ -22,6 +30,8 @@ export interface IcmpLayerOptions {
   readonly udp: UdpLayer
   mtu(): number
   sourceFor(remote: IpAddress): IpAddress | undefined
+  /** True if the packet's destination is an address of the stack's own. */
+  isOurs(a: PacketAddresses): boolean
   mark(s: PingSocket, bits: number): void
   reply(packet: Uint8Array): void
 }
@@ -72,9 +82,9 @@ export class IcmpLayer implements PingHost {
     if (type === v4.ECHO_REQUEST) {
       if (ours) this.echo(b, o, len, a)
     } else if (type === v4.ECHO_REPLY) {
-      this.reply(b, o, len, a)
+      if (ours) this.reply(b, o, len, a)
     } else if (type === v4.UNREACHABLE && v4.code(b, o) === v4.FRAGMENTATION_NEEDED) {
-      this.tooBig(b, o, len, v4.nextHopMtu(b, o), now)
+      this.tooBig(b, o, len, 4, v4.nextHopMtu(b, o), now)
     } else if (type === v4.UNREACHABLE || type === v4.TIME_EXCEEDED) {
       this.error(b, o, len, 4)
     } else {
@@ -92,10 +102,10 @@ export class IcmpLayer implements PingHost {
     if (type === v6.V6_ECHO_REQUEST) {
       if (ours) this.echo(b, o, len, a)
     } else if (type === v6.V6_ECHO_REPLY) {
-      this.reply(b, o, len, a)
+      if (ours) this.reply(b, o, len, a)
     } else if (type === v6.V6_PACKET_TOO_BIG) {
-      this.tooBig(b, o, len, v6.mtu(b, o), now)
-    } else if (type < 128) {
+      this.tooBig(b, o, len, 6, v6.mtu(b, o), now)
+    } else if (type < v6.V6_FIRST_INFORMATIONAL) {
       this.error(b, o, len, 6)
     } else {
       // Neighbour discovery has nothing to discover on a point-to-point link.
@@ -109,7 +119,10 @@ export class IcmpLayer implements PingHost {
   }
 
   close(): void {
-    for (const s of [...this.sockets.values()]) s.close()
+    for (const s of [...this.sockets.values()]) {
+      s.close()
+      this.options.mark(s, READY_CLOSED)
+    }
   }
 
   mtu(): number {
@@ -159,33 +172,50 @@ export class IcmpLayer implements PingHost {
     this.options.counters.icmpErrorsIn++
     const what = meaning(family, v4.type(b, o), v4.code(b, o))
     if (what === undefined) return
-    const a = this.quotedAddresses
-    const q = this.quoted
-    if (!readQuoted(b, o + v4.ICMP_HEADER, len - v4.ICMP_HEADER, a, q)) return
+    const q = this.readQuote(b, o, len, family)
+    if (q === undefined) return
     if (q.protocol === PROTO_TCP) {
-      const c = this.options.tcp.find(a, q.remotePort, q.localPort)
+      const c = this.options.tcp.find(this.quotedAddresses, q.remotePort, q.localPort)
       // RFC 5927 4.1: whoever cannot name a sequence number in flight is guessing.
       if (c?.inFlight(q.seq)) c.icmpError(what)
-    } else if (q.protocol === PROTO_UDP) {
-      this.options.udp.icmpError(a, q.remotePort, q.localPort, what)
-    } else if (q.protocol === PROTO_ICMP || q.protocol === PROTO_ICMPV6) {
-      const s = this.sockets.get(q.identifier)
-      if (s === undefined) return
-      s.icmpError({ error: what, remote: { address: sourceOf(a), port: 0 } })
-      this.options.mark(s, READY_ERROR)
+    } else {
+      this.tell(q, family, what)
     }
   }
 
-  private tooBig(b: Uint8Array, o: number, len: number, mtu: number, now: Instant): void {
+  private tooBig(b: Uint8Array, o: number, len: number, family: 4 | 6, mtu: number, now: Instant): void {
     this.options.counters.icmpErrorsIn++
-    const a = this.quotedAddresses
-    const q = this.quoted
-    if (!readQuoted(b, o + v4.ICMP_HEADER, len - v4.ICMP_HEADER, a, q)) return
+    const q = this.readQuote(b, o, len, family)
+    if (q === undefined) return
     if (q.protocol === PROTO_TCP) {
-      const c = this.options.tcp.find(a, q.remotePort, q.localPort)
+      const c = this.options.tcp.find(this.quotedAddresses, q.remotePort, q.localPort)
       if (c?.inFlight(q.seq)) c.packetTooBig(mtu, now)
-    } else if (q.protocol === PROTO_UDP) {
-      this.options.udp.icmpError(a, q.remotePort, q.localPort, 'too-large')
+    } else {
+      this.tell(q, family, 'too-large')
     }
+  }
+
+  private readQuote(b: Uint8Array, o: number, len: number, family: 4 | 6): Quoted | undefined {
+    const q = this.quoted
+    const at = o + v4.ICMP_HEADER
+    return readQuoted(b, at, len - v4.ICMP_HEADER, family, this.quotedAddresses, q) ? q : undefined
+  }
+
+  /** The socket without connection state that sent what is quoted hears of it. */
+  private tell(q: Quoted, family: 4 | 6, error: SocketError): void {
+    const a = this.quotedAddresses
+    const ours = this.options.isOurs(a)
+    if (q.protocol === PROTO_UDP) {
+      this.options.udp.icmpError(a, q.remotePort, q.localPort, ours, error)
+      return
+    }
+    const request =
+      family === 4
+        ? q.protocol === PROTO_ICMP && q.icmpType === v4.ECHO_REQUEST
+        : q.protocol === PROTO_ICMPV6 && q.icmpType === v6.V6_ECHO_REQUEST
+    const s = request && ours ? this.sockets.get(q.identifier) : undefined
+    if (s === undefined) return
+    s.icmpError({ error, remote: { address: sourceOf(a), port: 0 } })
+    this.options.mark(s, READY_ERROR)
   }
 }

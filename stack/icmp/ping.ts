@@ -35,6 +35,9 @@ export class PingSocket implements Emitter, ReadySocket {
   private readonly host: PingHost
   private readonly incoming: DatagramQueue<EchoReply>
   private readonly outgoing: DatagramQueue<Uint8Array>
+  private open = true
+  /** For the scheduler: echo requests are fresh traffic like any other. */
+  readonly prompt = false
 
   readyBits = 0
   readyNext: ReadySocket | undefined
@@ -50,9 +53,11 @@ export class PingSocket implements Emitter, ReadySocket {
     this.outgoing = new DatagramQueue(host.datagramQueue)
   }
 
+  /** Queues an echo request; the sequence number is cut to 16 bits. @returns as a UDP socket's `send` */
   send(to: IpAddress, sequence: number, data: Uint8Array): SocketError | 'no-room' | undefined {
+    if (!this.open) return 'aborted'
     const source = this.host.sourceFor(to)
-    if (source === undefined || !to.isUnicast) return 'network-unreachable'
+    if (source === undefined || !to.isUnicast || to.isLoopback) return 'network-unreachable'
     const ip = to.family === 4 ? IPV4_HEADER : IPV6_HEADER
     const length = v4.ICMP_HEADER + data.length
     if (ip + length > this.host.mtu()) return 'too-large'
@@ -82,6 +87,8 @@ export class PingSocket implements Emitter, ReadySocket {
   }
 
   close(): void {
+    if (!this.open) return
+    this.open = false
     this.incoming.clear()
     this.outgoing.clear()
     this.host.closed(this)
@@ -97,10 +104,6 @@ export class PingSocket implements Emitter, ReadySocket {
 
   icmpError(news: SocketNews): void {
     this.news = news
-  }
-
-  get prompt(): boolean {
-    return !this.outgoing.empty
   }
 
   emit(dst: Uint8Array, off: number, _now: Instant): number {

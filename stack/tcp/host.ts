@@ -3,10 +3,9 @@ import type { Emitter } from '../scheduler.js'
 import type { Seq } from '../seq.js'
 import type { Tuple } from '../tuple.js'
 import type { Instant, SocketError, StackCounters, StackLimits, TcpTimes } from '../types.js'
-import type { TcpConnection } from './connection.js'
 
-/** What a connection needs of the stack around it. */
-export interface TcpHost {
+/** What a connection needs of the stack around it. `C` is the connection. */
+export interface TcpHost<C> {
   readonly counters: StackCounters
   readonly limits: StackLimits
   readonly times: TcpTimes
@@ -15,18 +14,18 @@ export interface TcpHost {
   mtu(tuple: Tuple): number
   schedule(e: Emitter): void
   unschedule(e: Emitter): void
-  markReady(c: TcpConnection, bits: number): void
+  markReady(c: C, bits: number): void
   /** A deadline of the connection may have become earlier. */
-  timersChanged(c: TcpConnection): void
-  enteredTimeWait(c: TcpConnection): void
+  timersChanged(c: C): void
+  enteredTimeWait(c: C): void
   /** A passive open is complete. @returns false if its listener takes it no more */
-  established(c: TcpConnection): boolean
+  established(c: C): boolean
   /** CLOSED: forget it. */
-  closed(c: TcpConnection): void
+  closed(c: C): void
   /** `<SEQ=at><CTL=RST>` for a segment that cannot belong to the connection (RFC 9293 3.5.2). */
   sendReset(tuple: Tuple, at: Seq): void
   /** Tells the other side by ICMP why a held connection is refused. */
-  refuseByIcmp(c: TcpConnection, reason: SocketError, now: Instant): boolean
+  refuseByIcmp(c: C, reason: SocketError, now: Instant): boolean
 }
 
 /** The segment being processed. One object is reused for all. */

@@ -154,7 +154,7 @@ export class TcpLayer implements TcpHost<TcpConnection> {
       return
     }
     // MUST-3.
-    if (combine(combine(a.sum, PROTO_TCP + len), sum(b, o, len)) !== 0xffff) {
+    if (combine(combine(a.sum, combine(PROTO_TCP, len)), sum(b, o, len)) !== 0xffff) {
       this.counters.checksumErrors++
       return
     }

@@ -29,7 +29,7 @@ export class TcpListener implements ReadySocket {
   closed = false
   readyBits = 0
   readyNext: ReadySocket | undefined
-  private queue: TcpConnection[] = []
+  private readonly queue: TcpConnection[] = []
 
   constructor(options: ListenOptions, backlog: number) {
     this.address = options.address
@@ -51,16 +51,11 @@ export class TcpListener implements ReadySocket {
     this.queue.push(c)
   }
 
-  /** Takes all that were not accepted. */
-  drain(): TcpConnection[] {
-    const all = this.queue
-    this.queue = []
-    return all
-  }
-
-  /** A connection ended before it was accepted. */
-  forget(c: TcpConnection): void {
+  /** A connection ended before it was accepted. @returns if it was in the queue */
+  forget(c: TcpConnection): boolean {
     const i = this.queue.indexOf(c)
-    if (i >= 0) this.queue.splice(i, 1)
+    if (i < 0) return false
+    this.queue.splice(i, 1)
+    return true
   }
 }

@@ -59,7 +59,17 @@ export class Receiver {
     this.irs = irs
     this.nxt = seqAdd(irs, 1)
     this.lastAckSent = this.nxt
-    this.adv = seqAdd(this.nxt, Math.min(this.limit, 65535))
+    this.adv = seqAdd(this.nxt, this.firstWindow)
+  }
+
+  /** The window of a SYN: never scaled (RFC 7323 2.2). */
+  get firstWindow(): number {
+    return Math.min(this.limit, 65535)
+  }
+
+  startTimestamps(tsVal: Seq, now: Instant): void {
+    this.tsRecent = tsVal
+    this.tsRecentAt = now
   }
 
   /** RCV.WND: what we have promised to take. */
@@ -70,12 +80,14 @@ export class Receiver {
   /** The window field of a segment that goes out now; moves the promise (RFC 9293 3.8.6.2.2). */
   announce(syn: boolean): number {
     const shift = syn ? 0 : this.shift
-    const current = this.window
-    let offered = this.limit - this.ring.size
+    const promised = this.window
+    const free = this.limit - this.ring.size
     // MUST-39: the right edge moves by a worthwhile step or not at all.
-    if (offered < current + Math.min(this.limit >>> 1, this.mss)) offered = Math.max(current, 0)
-    // Rounded up, or the scale would move the edge left as octets come in.
+    const offered = free < promised + Math.min(this.limit >>> 1, this.mss) ? promised : free
+    // Rounded up, or the scale would move the edge left as octets come in. But never beyond the buffer:
+    // a peer that sends octet by octet would be promised a little more each time, without end.
     let field = (offered + (1 << shift) - 1) >> shift
+    if (field << shift > free) field = offered >> shift
     if (field > 65535) field = 65535
     const edge = seqAdd(this.nxt, field << shift)
     if (seqGt(edge, this.adv)) this.adv = edge
@@ -85,7 +97,7 @@ export class Receiver {
   /** The application has taken octets: is the window worth an acknowledgement of its own? */
   windowOpened(): boolean {
     if (this.finished) return false
-    const step = this.limit - this.ring.size - this.window
+    const step = Math.min(this.limit - this.ring.size, 65535 << this.shift) - this.window
     return step >= Math.min(this.limit >>> 1, Math.max(2 * this.mss, this.window))
   }
 
@@ -94,11 +106,10 @@ export class Receiver {
    * @returns if any of the segment's `len` octets (SYN and FIN count) at `at` is in the window
    */
   acceptable(at: Seq, len: number): boolean {
-    const wnd = this.window
-    if (len === 0) {
-      return wnd === 0 ? at === this.nxt : seqGe(at, this.nxt) && seqLt(at, this.adv)
-    }
-    if (wnd === 0) return false
+    // The RFC leaves the right edge itself out. But that is where the acknowledgements of a peer come from that
+    // has filled the window and lost it on the way: without them neither side would get on.
+    if (len === 0) return seqGe(at, this.nxt) && seqLe(at, this.adv)
+    if (this.window === 0) return false
     const last = seqAdd(at, len - 1)
     return (seqGe(at, this.nxt) && seqLt(at, this.adv)) || (seqGe(last, this.nxt) && seqLt(last, this.adv))
   }
@@ -135,33 +146,51 @@ export class Receiver {
       off += behind
       len -= behind
     }
-    const beyond = seqDiff(seqAdd(at, len), this.adv)
+    const beyond = seqDiff(seqAdd(at, len), this.finAt ?? this.adv)
     if (beyond > 0) len -= beyond
     if (len <= 0) return 0
+    const end = seqAdd(at, len)
     if (at === this.nxt && this.ranges.count === 0) {
       this.ring.store(0, b, off, len)
       this.ring.commit(len)
-      this.nxt = seqAdd(at, len)
+      this.nxt = end
       this.received(len)
       return len
     }
     // RFC 5681 4.2: out of order, or filling a gap: acknowledge at once.
     this.ackNow = true
-    if (!this.ranges.add(at, seqAdd(at, len))) return 0
-    this.ring.store(seqDiff(at, this.nxt), b, off, len)
-    const end = this.ranges.advance(this.nxt)
-    const readable = seqDiff(end, this.nxt)
-    if (readable > 0) {
-      this.ring.commit(readable)
-      this.nxt = end
+    this.storeGaps(at, end, b, off)
+    if (at !== this.nxt) {
+      this.ranges.add(at, end)
+      return 0
     }
+    const reached = this.ranges.advance(end)
+    const readable = seqDiff(reached, at)
+    this.ring.commit(readable)
+    this.nxt = reached
     return readable
+  }
+
+  /** Stores of `[from, to)` what was not received before: the first copy of an octet is the one that counts. */
+  private storeGaps(from: Seq, to: Seq, b: Uint8Array, off: number): void {
+    const { ranges, ring, nxt } = this
+    let at = from
+    for (let i = 0; i < ranges.count && seqLt(at, to); i++) {
+      const right = ranges.rightOf(i)
+      if (seqLe(right, at)) continue
+      const left = ranges.leftOf(i)
+      if (seqGe(left, to)) break
+      if (seqGt(left, at)) ring.store(seqDiff(at, nxt), b, off + seqDiff(at, from), seqDiff(left, at))
+      at = right
+    }
+    if (seqLt(at, to)) ring.store(seqDiff(at, nxt), b, off + seqDiff(at, from), seqDiff(to, at))
   }
 
   /** A FIN with sequence number `at`. @returns true if it is the next in order: the other side has ended */
   fin(at: Seq): boolean {
     this.ackNow = true
-    if (this.finAt === undefined) this.finAt = at
+    // One beyond the window is taken, so that closing never waits for a reader; further on it will come again.
+    if (this.finAt === undefined && seqGe(at, this.nxt) && seqLe(at, this.adv)) this.finAt = at
     return this.finReached()
   }
 
@@ -169,6 +198,7 @@ export class Receiver {
   finReached(): boolean {
     if (this.finished || this.finAt === undefined || this.finAt !== this.nxt) return false
     this.finished = true
+    this.ranges.clear()
     this.nxt = seqAdd(this.nxt, 1)
     if (seqGt(this.nxt, this.adv)) this.adv = this.nxt
     return true

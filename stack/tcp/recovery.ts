@@ -1,4 +1,4 @@
-import { type Seq, seqGe, seqGt, seqLt } from '../seq.js'
+import { type Seq, seqGe, seqGt, seqLe } from '../seq.js'
 
 /** What the sender is to do about an acknowledgement. */
 export const VERDICT_NONE = 0
@@ -42,7 +42,7 @@ export class NewRenoRecovery implements LossRecovery {
 
   onAck(_before: Seq, una: Seq, _nxt: Seq): number {
     this.duplicates = 0
-    if (this.afterTimeout && seqGe(una, this.recover)) this.afterTimeout = false
+    if (this.afterTimeout && seqGt(una, this.recover)) this.afterTimeout = false
     if (!this.inRecovery) return VERDICT_NONE
     if (seqGe(una, this.recover)) {
       this.inRecovery = false
@@ -53,11 +53,12 @@ export class NewRenoRecovery implements LossRecovery {
 
   onDuplicate(una: Seq, nxt: Seq): number {
     if (this.inRecovery) return VERDICT_INFLATE
+    // RFC 6582 3.2 step 2: after a time-out everything goes out again, so duplicates prove no new loss
+    // before something newer is acknowledged.
+    if (this.afterTimeout && seqLe(una, this.recover)) return VERDICT_NONE
     this.duplicates++
     if (this.duplicates < DUP_THRESH) return VERDICT_LIMITED
-    // RFC 6582 3.2 step 2: duplicates of what went out before the last recovery or time-out prove no new loss.
-    if (this.duplicates > DUP_THRESH || (this.afterTimeout && seqLt(una, this.recover))) return VERDICT_NONE
-    if (!seqGt(nxt, una)) return VERDICT_NONE
+    if (this.duplicates > DUP_THRESH || !seqGt(nxt, una)) return VERDICT_NONE
     this.inRecovery = true
     this.recover = nxt
     return VERDICT_ENTER

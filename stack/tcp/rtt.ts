@@ -27,6 +27,11 @@ export class RttEstimator {
     return Math.min(this.base * 2 ** this.backoff, this.maxRto)
   }
 
+  /** The time-out backed off `tries` times more, for timers that back off on their own. */
+  after(tries: number): number {
+    return Math.min(this.rto * 2 ** tries, this.maxRto)
+  }
+
   /**
    * RFC 6298 2.2, 2.3. `weight` is the number of samples that one window gives: alpha and beta are
    * divided by it, so that a history stays as long with a sample for each ACK (RFC 7323 4.2).

@@ -16,6 +16,8 @@ import { SendQueue } from './send-queue.js'
 export const ACK_OLD = 0
 export const ACK_NEW = 1
 export const ACK_DUPLICATE = 2
+/** A duplicate that proves a loss: recovery begins. */
+export const ACK_LOSS = 3
 
 /**
  * The sending half of a connection: what is queued, what is out, and which segment may go next
@@ -107,6 +109,15 @@ export class Sender {
   /** Something is queued that was not sent, or must be sent again. */
   get waiting(): boolean {
     return seqLt(this.nxt, this.finQueued ? seqAdd(this.end, 1) : this.end)
+  }
+
+  /**
+   * Sequence number of a segment without text: SND.NXT, but not beyond a window that has shrunk, where the
+   * other side would not look at it. A FIN may be one beyond an open window.
+   */
+  get bareSeq(): Seq {
+    if (this.wnd === 0) return this.una
+    return seqDiff(this.max, this.una) > this.wnd + 1 ? seqAdd(this.una, this.wnd - 1) : this.max
   }
 
   get finAcknowledged(): boolean {
@@ -225,20 +236,19 @@ export class Sender {
   }
 
   /**
-   * SEG.ACK lies in UNA - MAX.SND.WND .. max (the caller checked). `pure` says that the segment has no
-   * data, SYN or FIN, `sacked` that it reports octets received ahead, `rttSample` (or -1) what the
-   * echoed timestamp says.
+   * SEG.ACK lies in UNA - MAX.SND.WND .. max (the caller checked), and `wnd` octets may be in flight.
+   * `pure` says that the segment has no data, SYN or FIN, `sacked` that it reports octets received ahead,
+   * `rttSample` (or -1) what the echoed timestamp says.
    */
   onAck(
     ack: Seq,
-    wndField: number,
+    wnd: number,
     at: Seq,
     pure: boolean,
     sacked: boolean,
     rttSample: number,
     now: Instant,
   ): number {
-    const wnd = wndField << this.shift
     const same = wnd === this.wnd
     // RFC 9293 3.10.7.4: the window of the newest segment counts.
     if (seqGe(ack, this.una) && (seqLt(this.wl1, at) || (this.wl1 === at && seqLe(this.wl2, ack)))) {
@@ -249,14 +259,13 @@ export class Sender {
     }
     if (seqLe(ack, this.una)) {
       if (ack !== this.una) return ACK_OLD
-      if (!this.outstanding) {
-        // The answer to a zero-window or keep-alive probe.
+      // The answer to a probe. With a window that has shrunk to nothing no more than that can be had (SHLD-17).
+      if (!this.outstanding || this.wnd === 0) {
         this.progressAt = now
         return ACK_OLD
       }
       if (!pure || (!same && !sacked)) return ACK_OLD
-      this.duplicate(now)
-      return ACK_DUPLICATE
+      return this.duplicate(now)
     }
     const before = this.una
     const flight = this.flight
@@ -265,6 +274,7 @@ export class Sender {
     this.una = ack
     if (seqLt(this.nxt, ack)) this.nxt = ack
     this.limited = 0
+    this.retransmitFirst = false
     this.progressAt = now
     const dataAcked = Math.min(seqDiff(ack, this.base), this.queue.length)
     if (dataAcked > 0) {
@@ -301,17 +311,18 @@ export class Sender {
     this.queue.clear()
   }
 
-  private duplicate(now: Instant): void {
+  private duplicate(now: Instant): number {
     const verdict = this.recovery.onDuplicate(this.una, this.max)
     if (verdict === VERDICT_ENTER) {
-      this.cc.onLoss(this.flight, now)
+      // RFC 5681 3.2 step 2: what limited transmit let out does not count.
+      this.cc.onLoss(Math.min(this.flight, this.cc.cwnd), now)
       this.retransmitFirst = true
       this.limited = 0
-    } else if (verdict === VERDICT_INFLATE) {
-      this.cc.inflate(this.mss)
-    } else if (verdict === VERDICT_LIMITED) {
-      this.limited += this.mss
+      return ACK_LOSS
     }
+    if (verdict === VERDICT_INFLATE) this.cc.inflate(this.mss)
+    else if (verdict === VERDICT_LIMITED) this.limited += this.mss
+    return ACK_DUPLICATE
   }
 
   private sampleRtt(ack: Seq, sample: number, now: Instant): void {

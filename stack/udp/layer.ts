@@ -2,7 +2,14 @@ import { copyOf } from '../bytes.js'
 import { combine, sum } from '../checksum.js'
 import type { Emitter, Scheduler } from '../scheduler.js'
 import { destinationOf, type PacketAddresses, sourceOf } from '../tuple.js'
-import { type Random, READY_ERROR, READY_READABLE, type SocketError, type StackCounters } from '../types.js'
+import {
+  type Random,
+  READY_CLOSED,
+  READY_ERROR,
+  READY_READABLE,
+  type SocketError,
+  type StackCounters,
+} from '../types.js'
 import type { IpAddress } from '../wire/address.js'
 import { PROTO_UDP } from '../wire/ipv4.js'
 import * as udp from '../wire/udp.js'
@@ -66,8 +73,11 @@ export class UdpLayer implements UdpHost {
     return s
   }
 
-  /** @returns true if somebody wanted it; false asks for a port unreachable */
-  input(b: Uint8Array, o: number, len: number, a: PacketAddresses): boolean {
+  /**
+   * `ours`: it was sent to an address of the stack's own.
+   * @returns true if somebody wanted it; false asks for a port unreachable
+   */
+  input(b: Uint8Array, o: number, len: number, a: PacketAddresses, ours: boolean): boolean {
     const { counters } = this.options
     const length = udp.check(b, o, len)
     if (length < 0) {
@@ -86,7 +96,7 @@ export class UdpLayer implements UdpHost {
     }
     const remotePort = udp.sourcePort(b, o)
     const localPort = udp.destinationPort(b, o)
-    const s = this.find(a, remotePort, localPort)
+    const s = this.find(a, remotePort, localPort, ours)
     if (s === undefined) return false
     counters.datagramsIn++
     const datagram = {
@@ -99,9 +109,15 @@ export class UdpLayer implements UdpHost {
     return true
   }
 
-  /** An ICMP error quotes a datagram of ours. */
-  icmpError(a: PacketAddresses, remotePort: number, localPort: number, error: SocketError): void {
-    const s = this.find(a, remotePort, localPort)
+  /** An ICMP error quotes a datagram that came, it says, from us; `ours`: from an address of our own. */
+  icmpError(
+    a: PacketAddresses,
+    remotePort: number,
+    localPort: number,
+    ours: boolean,
+    error: SocketError,
+  ): void {
+    const s = this.find(a, remotePort, localPort, ours)
     if (s === undefined) return
     s.icmpError({ error, remote: { address: sourceOf(a), port: remotePort } })
     this.options.mark(s, READY_ERROR)
@@ -114,8 +130,12 @@ export class UdpLayer implements UdpHost {
   }
 
   close(): void {
-    this.any?.close()
-    for (const s of [...this.byPort.values()]) s.close()
+    const all = [...this.byPort.values()]
+    if (this.any !== undefined) all.push(this.any)
+    for (const s of all) {
+      s.close()
+      this.options.mark(s, READY_CLOSED)
+    }
   }
 
   mtu(): number {
@@ -134,8 +154,14 @@ export class UdpLayer implements UdpHost {
     this.options.counters.datagramsOut++
   }
 
-  private find(a: PacketAddresses, remotePort: number, localPort: number): UdpSocket | undefined {
-    const s = this.byPort.get(localPort)
+  private find(
+    a: PacketAddresses,
+    remotePort: number,
+    localPort: number,
+    ours: boolean,
+  ): UdpSocket | undefined {
+    // A port belongs to our own addresses; what goes to others is for the any-address socket.
+    const s = ours ? this.byPort.get(localPort) : undefined
     if (s === undefined) return this.any
     const { remote } = s
     if (remote === undefined) return s

@@ -21,7 +21,7 @@ export interface UdpHost {
 }
 
 export interface UdpOptions {
-  /** 0 or absent: a free port is chosen. */
+  /** 0 or absent: a free port is chosen. The socket has it on all addresses of the stack's own. */
   readonly port?: number
   /** Only datagrams from there come in. */
   readonly remote?: SocketAddress
@@ -42,6 +42,8 @@ export class UdpSocket implements Emitter, ReadySocket {
   private readonly incoming: DatagramQueue<Datagram>
   private readonly outgoing: DatagramQueue<Uint8Array>
   private open = true
+  /** For the scheduler: a flow that is quiet goes first anyway, and a flood must not. */
+  readonly prompt = false
 
   readyBits = 0
   readyNext: ReadySocket | undefined
@@ -66,8 +68,15 @@ export class UdpSocket implements Emitter, ReadySocket {
   send(data: Uint8Array, to: SocketAddress, from?: SocketAddress): SocketError | 'no-room' | undefined {
     if (!this.open) return 'aborted'
     const source = from?.address ?? this.host.sourceFor(to.address)
-    if (source === undefined || source.family !== to.address.family || !to.address.isUnicast)
+    if (
+      source === undefined ||
+      source.family !== to.address.family ||
+      !to.address.isUnicast ||
+      to.address.isLoopback
+    ) {
       return 'network-unreachable'
+    }
+    if (to.port < 1 || to.port > 65535) return 'host-unreachable'
     const ip = to.address.family === 4 ? IPV4_HEADER : IPV6_HEADER
     const length = udp.UDP_HEADER + data.length
     if (ip + length > this.host.mtu()) return 'too-large'
@@ -115,10 +124,6 @@ export class UdpSocket implements Emitter, ReadySocket {
   /** From the stack. */
   icmpError(news: SocketNews): void {
     this.news = news
-  }
-
-  get prompt(): boolean {
-    return !this.outgoing.empty
   }
 
   emit(dst: Uint8Array, off: number, _now: Instant): number {

@@ -101,17 +101,23 @@ export class IpAddress {
     return this.family === 4 ? this.w3 >>> 16 === 0xa9fe : this.w0 >>> 22 === 0x3fa
   }
 
+  /** ::ffff:0:0/96 written as IPv6: a notation for programs, never an address on a wire (RFC 4291 2.5.5.2). */
+  get isMapped(): boolean {
+    return this.family === 6 && isMapped(this.w0, this.w1, this.w2)
+  }
+
   /** Can be the other end of a connection (MUST-46, MUST-57, MUST-63 of RFC 9293). */
   get isUnicast(): boolean {
-    return !this.isUnspecified && !this.isMulticast && !(this.family === 4 && this.w3 === -1)
+    return (
+      !this.isUnspecified && !this.isMulticast && !this.isMapped && !(this.family === 4 && this.w3 === -1)
+    )
   }
 
   /** Dotted quads, or RFC 5952 text. */
   toString(): string {
-    if (this.family === 4) {
-      const w = this.w3
-      return `${w >>> 24}.${(w >>> 16) & 255}.${(w >>> 8) & 255}.${w & 255}`
-    }
+    if (this.family === 4) return formatV4(this.w3)
+    // RFC 5952 5: the one prefix that says by itself that an IPv4 address follows.
+    if (this.isMapped) return `::ffff:${formatV4(this.w3)}`
     return formatV6(this.w0, this.w1, this.w2, this.w3)
   }
 }
@@ -162,6 +168,10 @@ function groupsOf(text: string, last: boolean): number[] | undefined {
   return out.length <= 8 ? out : undefined
 }
 
+function formatV4(w: number): string {
+  return `${w >>> 24}.${(w >>> 16) & 255}.${(w >>> 8) & 255}.${w & 255}`
+}
+
 function formatV6(w0: number, w1: number, w2: number, w3: number): string {
   const groups = [w0, w1, w2, w3].flatMap((w) => [w >>> 16, w & 0xffff])
   // RFC 5952 4.2: the longest run of two or more zero groups, the first of equals.
@@ -185,13 +195,22 @@ function formatV6(w0: number, w1: number, w2: number, w3: number): string {
   return `${hex(0, best)}::${hex(best + bestLength, 8)}`
 }
 
-/** True if the words are those of a multicast, broadcast, unspecified or loopback source: never a legitimate sender. */
+function isMapped(w0: number, w1: number, w2: number): boolean {
+  return w0 === 0 && w1 === 0 && w2 === MAPPED
+}
+
+/**
+ * True if the words are those of a multicast, broadcast, unspecified, loopback or (in an IPv6 packet)
+ * IPv4-mapped source: never a legitimate sender. A mapped address let in would pass for the IPv4 one.
+ */
 export function isBadSource(family: 4 | 6, w0: number, w1: number, w2: number, w3: number): boolean {
   if (family === 4) {
     const top = w3 >>> 24
     return top === 0 || top === 127 || top >= 224
   }
-  return w0 >>> 24 === 0xff || (w0 === 0 && w1 === 0 && w2 === 0 && (w3 === 0 || w3 === 1))
+  return (
+    w0 >>> 24 === 0xff || (w0 === 0 && w1 === 0 && w2 === 0 && (w3 === 0 || w3 === 1)) || isMapped(w0, w1, w2)
+  )
 }
 
 /** Reads the family of an IP packet from its first octet; 0 if it is neither. */

@@ -11,6 +11,9 @@ export const V6_TIME_EXCEEDED = 3
 export const V6_PARAMETER_PROBLEM = 4
 export const V6_ECHO_REQUEST = 128
 export const V6_ECHO_REPLY = 129
+export const V6_REDIRECT = 137
+/** RFC 4443 2.1: below are errors. */
+export const V6_FIRST_INFORMATIONAL = 128
 
 export const V6_NO_ROUTE = 0
 export const V6_PROHIBITED = 1

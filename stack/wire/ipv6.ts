@@ -17,6 +17,8 @@ export const IPV6_MIN_MTU = 1280
 export const NEXT_HOP_BY_HOP = 0
 export const NEXT_ROUTING = 43
 export const NEXT_FRAGMENT = 44
+export const NEXT_ESP = 50
+export const NEXT_AH = 51
 export const NEXT_NONE = 59
 export const NEXT_DESTINATION = 60
 const MAX_EXTENSION_HEADERS = 8
@@ -66,12 +68,13 @@ export function upperLayer(b: Uint8Array, o: number, out: UpperLayer): boolean {
     out.protocol = proto
     out.offset = p
     out.pointer = pointer
+    if (!isExtension(proto)) return true
+    if (i === MAX_EXTENSION_HEADERS) return false
     if (proto === NEXT_HOP_BY_HOP && i > 0) {
       // RFC 8200 4.1: hop-by-hop may only come first.
       out.problem = 2
       return false
     }
-    if (proto !== NEXT_HOP_BY_HOP && proto !== NEXT_ROUTING && proto !== NEXT_DESTINATION) return true
     if (p + 8 > end) return false
     const length = (u8(b, p + 1) + 1) << 3
     if (p + length > end) return false
@@ -95,6 +98,25 @@ export function upperLayer(b: Uint8Array, o: number, out: UpperLayer): boolean {
     p += length
   }
   return false
+}
+
+function isExtension(proto: number): boolean {
+  return proto === NEXT_HOP_BY_HOP || proto === NEXT_ROUTING || proto === NEXT_DESTINATION
+}
+
+/**
+ * Where the upper layer of a packet starts that {@link upperLayer} did not like, by the headers' lengths alone.
+ * @returns the offset if the upper layer is `proto` and has at least one octet, else -1
+ */
+export function findUpper(b: Uint8Array, o: number, proto: number): number {
+  let next = nextHeader(b, o)
+  let p = o + IPV6_HEADER
+  const end = p + payloadLength(b, o)
+  for (let i = 0; i < MAX_EXTENSION_HEADERS && isExtension(next) && p + 8 <= end; i++) {
+    next = u8(b, p)
+    p += (u8(b, p + 1) + 1) << 3
+  }
+  return next === proto && p < end ? p : -1
 }
 
 /** RFC 8200 4.2. @returns 0 fine, else the offending option's offset, negative if it is to be dropped silently */

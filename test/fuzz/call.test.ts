@@ -5,7 +5,7 @@ import { CallPair, GATEWAY_ADDRESS } from '../helpers/call-pair.js'
 import { SeededRandom } from '../helpers/random.js'
 
 const SEED = Number(process.env.FUZZ_SEED ?? 20261122)
-const ROUNDS = Number(process.env.FUZZ_ROUNDS ?? 1500)
+const ROUNDS = Number(process.env.FUZZ_ROUNDS ?? 6000)
 
 const PROTOCOLS = [0x21, 0x57, 0xc021, 0xc023, 0xc223, 0x8021, 0x8057, 0x80fd, 0xc227, 0x1234]
 

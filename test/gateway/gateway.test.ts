@@ -79,10 +79,12 @@ t.test('more calls than allowed get 503, and a freed place is given again', asyn
 })
 
 t.test('without a free address a client is told, and the call ends', async (t) => {
-  const server = await gateway({ pool: '10.99.0.0/30' })
+  const events: GatewayEvent[] = []
+  const server = await gateway({ pool: '10.99.0.0/30', onEvent: (e) => events.push(e) })
   const first = await tunnelTo(server)
   t.equal(first.info.ipv4, '10.99.0.2')
-  await t.rejects(tunnelTo(server), { step: 'ip', kind: 'protocol' })
+  await t.rejects(tunnelTo(server), { code: 'CALL_CLOSED' })
+  t.match(events.at(-1), { type: 'closed', reason: /no address/ })
   await first.close()
   await server.close()
 })

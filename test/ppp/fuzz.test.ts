@@ -13,7 +13,7 @@ import {
   serverOptions,
 } from '../helpers/ppp.js'
 
-const ROUNDS = 3000
+const ROUNDS = 8000
 const FRAMES = 120
 const METHODS: readonly AuthName[] = ['mschapv2', 'chap', 'pap']
 const PROTOCOLS = [0xc021, 0xc023, 0xc223, 0x8021, 0x8057, 0x80fd, 0xc227, 0x0021, 0x0057, 0x8281]

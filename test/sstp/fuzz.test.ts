@@ -14,7 +14,7 @@ import { bindingVectors, hex, packetVectors, seededInt } from '../helpers/sstp.j
  */
 
 const SEED = 4_711
-const RUNS = 80_000
+const RUNS = 200_000
 const STEPS = 40
 
 /** Those of the vectors, so that a CALL_CONNECTED of theirs is a good one. */

@@ -24,6 +24,8 @@ export interface CongestionController {
   onRecovered(flight: number, now: Instant): void
   /** The retransmission timer expired. `first` is false for further time-outs of the same data. */
   onTimeout(flight: number, first: boolean, now: Instant): void
+  /** A SYN or SYN-ACK was lost: the initial window is one segment (RFC 5681 3.1). */
+  onSynLost(): void
   /** Nothing was sent for longer than a time-out (RFC 5681 4.1). */
   onIdle(): void
 }

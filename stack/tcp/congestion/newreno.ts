@@ -61,12 +61,17 @@ export class NewReno implements CongestionController {
     this.counted = 0
   }
 
+  onSynLost(): void {
+    this.started = true
+    this.cwnd = this.mss
+  }
+
   onIdle(): void {
     this.cwnd = Math.min(this.cwnd, this.initialWindow())
   }
 
   private halve(flight: number): void {
-    this.ssthresh = Math.max(flight / 2, 2 * this.mss)
+    this.ssthresh = Math.max(flight >>> 1, 2 * this.mss)
     this.counted = 0
   }
 
