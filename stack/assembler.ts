@@ -1,22 +1,23 @@
 import { type Seq, seqGe, seqGt, seqLe, seqLt } from './seq.js'
 
+const NONE = new Int32Array(0)
+
 /**
  * Ranges of sequence space received ahead of RCV.NXT: disjoint, not touching, in order.
  * Few by nature, so plain arrays and linear walks.
  */
 export class Assembler {
-  private readonly left: Int32Array
-  private readonly right: Int32Array
+  /** Edges; no memory until something comes out of order, which most connections never see. */
+  private left = NONE
+  private right = NONE
   private readonly limit: number
   /** A sequence number inside each of the ranges that grew last, newest first (RFC 2018 4). */
-  private readonly recent = new Int32Array(4)
+  private recent = NONE
   private recentCount = 0
   count = 0
 
   constructor(limit: number) {
     this.limit = limit
-    this.left = new Int32Array(limit)
-    this.right = new Int32Array(limit)
   }
 
   /**
@@ -24,6 +25,11 @@ export class Assembler {
    * @returns false if there is no room for one more range: the octets are not to be kept
    */
   add(from: Seq, to: Seq): boolean {
+    if (this.left === NONE) {
+      this.left = new Int32Array(this.limit)
+      this.right = new Int32Array(this.limit)
+      this.recent = new Int32Array(4)
+    }
     const { left, right } = this
     let i = 0
     // Ranges wholly in front, not even touching.

@@ -20,6 +20,9 @@ const LEAST_MTU_V6 = 1280
 /** RFC 1191 7, table 7-1. */
 const PLATEAUS = [65535, 32000, 17914, 8166, 4352, 2002, 1492, 1006, 508]
 
+/** Filled and written within one call. */
+const sackEdges = new Int32Array(8)
+
 /** Writes a connection's segments: keeps what the two SYNs agreed, the path's MTU and the timestamp clock. */
 export class SegmentWriter {
   /** Agreed; before that, what our SYN offers. */
@@ -33,7 +36,6 @@ export class SegmentWriter {
   private readonly windowShift: number
   private pathMtu: number
   private peerMss: number
-  private readonly sackEdges = new Int32Array(8)
 
   constructor(tuple: Tuple, snd: Sender, rcv: Receiver, tsOffset: number, buffer: number, mtu: number) {
     this.tuple = tuple
@@ -159,8 +161,8 @@ export class SegmentWriter {
     let header = tcp.TCP_HEADER
     if (this.timestamps) header += opt.emitTimestamps(dst, t + header, this.tsNow(now), rcv.tsRecent)
     if (report && this.sack && rcv.ranges.count > 0) {
-      const blocks = rcv.ranges.sackBlocks(this.sackEdges, this.timestamps ? 3 : 4)
-      header += opt.emitSack(dst, t + header, this.sackEdges, blocks)
+      const blocks = rcv.ranges.sackBlocks(sackEdges, this.timestamps ? 3 : 4)
+      header += opt.emitSack(dst, t + header, sackEdges, blocks)
     }
     const field = rcv.announce(false)
     tcp.emit(dst, t, tuple.localPort, tuple.remotePort, at, rcv.nxt, header, flags, field)
