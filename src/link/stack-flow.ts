@@ -109,12 +109,13 @@ export class StackFlow implements Flow {
       current.onClose(this.failure ?? dialError(error ?? 'aborted', this.remote))
       return
     }
+    // A handler may put another in its place, so it is looked up for each call.
     if (bits & READY_WRITABLE) current.onWritable()
-    if (bits & READY_READABLE && !this.closed) current.onReadable()
+    if (bits & READY_READABLE && !this.closed) this.current?.onReadable()
     // A proper end is told when all that came before it was taken.
     if (this.pending & READY_CLOSED && !this.closed && this.connection.readable === 0) {
       this.closed = true
-      current.onClose(undefined)
+      this.current?.onClose(undefined)
     }
   }
 

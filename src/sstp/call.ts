@@ -101,6 +101,8 @@ export abstract class CallMachine<S extends string> implements SstpCall {
   /** From when the hello timer counts, and whether ECHO_REQUEST has been sent since the last packet. */
   private helloFrom = 0
   private helloUnanswered = false
+  /** Packets received. */
+  protected packets = 0
   private end: { readonly by: 'local' | 'remote'; readonly error: SstpError | undefined } | undefined
 
   constructor(own: OwnStates<S>, peer: 'client' | 'server', options: CallOptions) {
@@ -161,6 +163,7 @@ export abstract class CallMachine<S extends string> implements SstpCall {
   packetReceived(now: number): void {
     this.helloFrom = now
     this.helloUnanswered = false
+    this.packets++
   }
 
   authenticated(hlak: Uint8Array, now: number): void {

@@ -32,6 +32,8 @@ export class SstpClient extends CallMachine<OwnState> {
   /** Of CALL_CONNECT_ACK. */
   private ack: { readonly hash: Hash; readonly nonce: Uint8Array } | undefined
   private connectedAt = Number.NEGATIVE_INFINITY
+  /** Packets received until then. */
+  private packetsBefore = 0
 
   constructor(options: ClientOptions) {
     super({ disconnected: 'Client_Call_Disconnected', connected: 'Client_Call_Connected' }, 'server', options)
@@ -62,6 +64,7 @@ export class SstpClient extends CallMachine<OwnState> {
     const { hash, nonce } = this.ack
     this.send(callConnected(hash, hlak, nonce, certificateHash(hash, this.certificate)))
     this.connectedAt = now
+    this.packetsBefore = this.packets
     this.enterConnected(hash, now)
   }
 
@@ -74,6 +77,8 @@ export class SstpClient extends CallMachine<OwnState> {
   /** A server that does not like the crypto binding leaves without saying so. */
   protected override hint(now: number): string {
     if (this.state !== 'Client_Call_Connected' || now - this.connectedAt > BINDING_SUSPECT) return ''
+    // A server that lets data through has taken the binding.
+    if (this.packets - this.packetsBefore > MAX_SUSPECT_PACKETS) return ''
     return (
       ' right after CALL_CONNECTED; perhaps it does not accept the crypto binding,' +
       ' because something between us intercepts TLS'
@@ -129,3 +134,5 @@ export class SstpClient extends CallMachine<OwnState> {
 const MAX_REQUESTS = 3
 /** Milliseconds after CALL_CONNECTED within which an end is put down to the crypto binding. */
 const BINDING_SUSPECT = 5_000
+/** Network protocols may have gone through their negotiation by then, with a few rounds more than usual. */
+const MAX_SUSPECT_PACKETS = 20

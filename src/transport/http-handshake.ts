@@ -48,6 +48,8 @@ export interface Head {
 export class HeadReader {
   private readonly prefix: string
   private held: Buffer = Buffer.alloc(0)
+  /** The memory of `held`, if it came in pieces. */
+  private room: Buffer = Buffer.alloc(0)
   head: Head | undefined
   rest: Buffer = Buffer.alloc(0)
 
@@ -59,11 +61,12 @@ export class HeadReader {
   /** @returns `more`, `done`, or `bad`: too long, or not HTTP */
   push(b: Uint8Array, off: number, len: number): 'more' | 'done' | 'bad' {
     if (this.head !== undefined) return 'done'
-    if (this.held.length + len > MAX_HEAD + 65_536) return 'bad'
-    this.held = Buffer.concat([this.held, b.subarray(off, off + len)])
+    // What comes behind a head in the same chunk is SSTP already, so a chunk may be longer than a head.
+    const from = Math.max(0, this.held.length - 3)
+    this.held = this.held.length === 0 ? Buffer.from(b.subarray(off, off + len)) : this.joined(b, off, len)
     const begin = this.held.toString('latin1', 0, this.prefix.length)
     if (!this.prefix.startsWith(begin)) return 'bad'
-    const end = this.held.indexOf('\r\n\r\n')
+    const end = this.held.indexOf('\r\n\r\n', from)
     if (end < 0 || end > MAX_HEAD) {
       return this.held.length > MAX_HEAD || !couldBeHttp(this.held) ? 'bad' : 'more'
     }
@@ -73,6 +76,21 @@ export class HeadReader {
     this.rest = this.held.subarray(end + 4)
     this.held = Buffer.alloc(0)
     return 'done'
+  }
+
+  /** Grows by doubling, so that a head sent octet by octet is not copied with each of them. */
+  private joined(b: Uint8Array, off: number, len: number): Buffer {
+    const { held } = this
+    const length = held.length + len
+    if (length <= this.room.length) {
+      this.room.set(b.subarray(off, off + len), held.length)
+    } else {
+      const room = Buffer.alloc(Math.max(2 * length, 1024))
+      room.set(held)
+      room.set(b.subarray(off, off + len), held.length)
+      this.room = room
+    }
+    return this.room.subarray(0, length)
   }
 
   /** Octets gathered that do not make a head yet. */

@@ -32,6 +32,12 @@ export interface DialTlsOptions {
   readonly onWarning: (code: string, message: string) => void
 }
 
+/** `host:port` for people. */
+function nameOf(options: DialTlsOptions): string {
+  const { host, port } = options
+  return `${host.includes(':') ? `[${host}]` : host}:${port}`
+}
+
 /** Takes what TLS reads; `b` is reused when it returns. */
 export type Receiver = (b: Uint8Array, length: number) => void
 
@@ -77,8 +83,7 @@ const READ_BUFFER = 65_536
 /** Name, TCP, TLS, trust. Rejects with {@link CallError}. */
 export async function dialTls(options: DialTlsOptions): Promise<TlsLink> {
   const { host, port, signal } = options
-  const addresses = await resolveHost(host)
-  if (signal.aborted) throw signal.reason
+  const addresses = await unlessAborted(resolveHost(host), signal)
   options.onStep('dns', { addresses: addresses.map((a) => a.address).join(' ') })
   return new Promise((resolve, reject) => {
     let link: TlsLink | undefined
@@ -102,11 +107,12 @@ export async function dialTls(options: DialTlsOptions): Promise<TlsLink> {
       signal.removeEventListener('abort', onAbort)
       socket.off('error', onError)
       socket.off('close', onClose)
+      // What breaks later shows as the end of the connection; an error nobody hears would end the process.
+      socket.on('error', () => {})
       if (link !== undefined) {
         resolve(link)
         return
       }
-      socket.on('error', () => {})
       socket.destroy()
       reject(error)
     }
@@ -114,7 +120,7 @@ export async function dialTls(options: DialTlsOptions): Promise<TlsLink> {
     const onError = (error: NodeJS.ErrnoException): void => settle(explain(error, step, options))
     const onClose = (): void =>
       settle(
-        new CallError('tls', 'protocol', 'TLS_CLOSED', `${host}:${port} closed the connection during TLS`),
+        new CallError('tls', 'protocol', 'TLS_CLOSED', `${nameOf(options)} closed the connection during TLS`),
       )
     signal.addEventListener('abort', onAbort, { once: true })
     socket.once('error', onError)
@@ -124,25 +130,55 @@ export async function dialTls(options: DialTlsOptions): Promise<TlsLink> {
       step = 'tls'
     })
     socket.once('secureConnect', () => {
-      // As options of connect() these two do not reach the socket below TLS (Node 20).
-      socket.setNoDelay(true)
-      socket.setKeepAlive(true, KEEP_ALIVE)
-      // Read once, now: the certificate of this handshake is what the crypto binding covers.
-      const { raw } = socket.getPeerCertificate(true)
-      const problem = raw === undefined ? 'no certificate' : judge(socket, raw, options)
-      if (raw === undefined || problem !== undefined) {
-        settle(untrusted(raw, problem ?? '', options))
-        return
+      try {
+        link = accept(socket, options)
+        settle()
+      } catch (error) {
+        // Certificates are written by strangers: whatever is odd about one ends the attempt, not the process.
+        settle(error instanceof CallError ? error : unreadable(error, options))
       }
-      link = new TlsLink(socket, Uint8Array.from(raw))
-      options.onStep('tls', {
-        version: socket.getProtocol() ?? '',
-        cipher: socket.getCipher().standardName,
-        certificate: new X509Certificate(raw).subject.replace(/\n/g, ', '),
-        sha256: sha256(raw).toString('hex'),
-      })
-      settle()
     })
+  })
+}
+
+/** The handshake is done: is it whom we wanted? Throws {@link CallError} if not. */
+function accept(socket: TLSSocket, options: DialTlsOptions): TlsLink {
+  // As options of connect() these two do not reach the socket below TLS (Node 20).
+  socket.setNoDelay(true)
+  socket.setKeepAlive(true, KEEP_ALIVE)
+  // Read once, now: the certificate of this handshake is what the crypto binding covers.
+  const raw: Buffer | undefined = socket.getPeerCertificate(true).raw
+  if (raw === undefined) throw untrusted({ reason: 'it shows no certificate' }, options)
+  const certificate = new X509Certificate(raw)
+  const doubt = judge(socket, certificate, options)
+  if (doubt !== undefined) throw untrusted(doubt, options)
+  options.onStep('tls', {
+    version: socket.getProtocol() ?? '',
+    cipher: socket.getCipher().standardName,
+    certificate: subjectOf(certificate),
+    sha256: sha256(raw).toString('hex'),
+  })
+  return new TlsLink(socket, Uint8Array.from(raw))
+}
+
+/** Undefined, against its type, for a certificate that names its hosts elsewhere. */
+function subjectOf(certificate: X509Certificate): string {
+  const subject: string | undefined = certificate.subject
+  return clean(subject ?? certificate.subjectAltName ?? '')
+}
+
+/** Foreign text on one line. */
+function clean(text: string): string {
+  return text.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]+/gu, ', ').slice(0, 200)
+}
+
+/** The system's resolver cannot be called off, only left alone. */
+function unlessAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const onAbort = (): void => reject(signal.reason)
+    if (signal.aborted) onAbort()
+    signal.addEventListener('abort', onAbort, { once: true })
+    work.then(resolve, reject).finally(() => signal.removeEventListener('abort', onAbort))
   })
 }
 
@@ -191,40 +227,66 @@ function tlsOptions(options: DialTlsOptions): ConnectionOptions {
   } as ConnectionOptions
 }
 
-/** @returns why the certificate is not to be trusted, or undefined */
-function judge(socket: TLSSocket, raw: Buffer, options: DialTlsOptions): string | undefined {
+/** Why a certificate is not trusted, and what helps. */
+interface Doubt {
+  readonly reason: string
+  readonly hint?: string
+}
+
+function judge(socket: TLSSocket, certificate: X509Certificate, options: DialTlsOptions): Doubt | undefined {
   const { trust } = options
   if (trust.pin !== undefined) {
     const wanted = pinBytes(trust.pin)
-    if (wanted === undefined) return 'the pin is not a SHA-256 value'
-    const spki = new X509Certificate(raw).publicKey.export({ type: 'spki', format: 'der' })
-    return sha256(raw).equals(wanted) || sha256(spki).equals(wanted)
-      ? undefined
-      : 'the certificate is not the pinned one'
+    if (wanted === undefined) return { reason: 'the pin is not a SHA-256 value' }
+    const spki = certificate.publicKey.export({ type: 'spki', format: 'der' })
+    if (sha256(certificate.raw).equals(wanted) || sha256(spki).equals(wanted)) return undefined
+    return {
+      reason: 'its certificate is not the pinned one',
+      hint: 'the server has a new certificate, or somebody is in between: ask whoever runs it before changing the pin',
+    }
   }
   if (socket.authorized) return undefined
-  const reason = explainTrust(socket.authorizationError)
+  const code = trustCode(socket.authorizationError)
+  const reason = explainTrust(code)
   if (trust.insecure === true) {
     options.onWarning('TLS_UNVERIFIED', `the certificate was not verified: ${reason}`)
     return undefined
   }
-  return reason
+  const pin = `--pin ${sha256(certificate.raw).toString('hex')}`
+  if (code === 'ERR_TLS_CERT_ALTNAME_INVALID') {
+    const names = clean(certificate.subjectAltName ?? subjectOf(certificate))
+    return {
+      reason: `${reason} (${names})`,
+      hint: 'use the name it is for, or say it with --servername NAME',
+    }
+  }
+  if (code === 'CERT_HAS_EXPIRED' || code === 'CERT_NOT_YET_VALID') {
+    const { validFrom, validTo } = certificate
+    return {
+      reason: `${reason} (valid from ${validFrom} to ${validTo})`,
+      hint: `check this computer's clock; if you know this certificate, ${pin} trusts it all the same`,
+    }
+  }
+  return { reason, hint: `if you know this certificate, allow it with ${pin}, or its issuer with --ca FILE` }
 }
 
-function untrusted(raw: Buffer | undefined, reason: string, options: DialTlsOptions): CallError {
-  const name = `${options.host}:${options.port}`
-  const hint =
-    raw === undefined
-      ? undefined
-      : `if you know this certificate, allow it with --pin ${sha256(raw).toString('hex')}, or its issuer with --ca FILE`
-  return new CallError('tls', 'untrusted', 'TLS_UNTRUSTED', `${name} is not trusted: ${reason}`, hint)
+function untrusted(doubt: Doubt, options: DialTlsOptions): CallError {
+  const message = `${nameOf(options)} is not trusted: ${doubt.reason}`
+  return new CallError('tls', 'untrusted', 'TLS_UNTRUSTED', message, doubt.hint)
+}
+
+function unreadable(error: unknown, options: DialTlsOptions): CallError {
+  const what = error instanceof Error ? error.message : String(error)
+  return untrusted({ reason: `its certificate cannot be read (${clean(what)})` }, options)
+}
+
+/** Node gives OpenSSL's code as text, or an error with a code, against its type. */
+function trustCode(error: unknown): string {
+  return String(error instanceof Error ? ((error as NodeJS.ErrnoException).code ?? error.message) : error)
 }
 
 /** OpenSSL's codes in words. */
-function explainTrust(error: unknown): string {
-  const code = String(
-    error instanceof Error ? ((error as NodeJS.ErrnoException).code ?? error.message) : error,
-  )
+function explainTrust(code: string): string {
   switch (code) {
     case 'DEPTH_ZERO_SELF_SIGNED_CERT':
       return 'its certificate is self-signed'
@@ -247,7 +309,7 @@ function explainTrust(error: unknown): string {
 
 /** Errors of TCP and of the TLS handshake in words. */
 function explain(error: NodeJS.ErrnoException, step: Step, options: DialTlsOptions): CallError {
-  const name = `${options.host}:${options.port}`
+  const name = nameOf(options)
   const code = firstCode(error)
   switch (code) {
     case 'ECONNREFUSED':

@@ -52,6 +52,7 @@ const DEFAULT_MTU = 1400
 const DEFAULT_TIMEOUT = 60_000
 const CLOSE_TIMEOUT = 2_800
 const TERMINATE_PATIENCE = 1_500
+const LINGER = 2_000
 /** Servers that must see life: SoftEther drops a silent client after 10 to 20 s. */
 const HELLO_INTERVAL = 15_000
 /** After a refusal by name, the server's own closing is given that long. */
@@ -414,6 +415,8 @@ class Session implements Tunnel, CallOwner {
     this.sockets.close(new DialError('tunnel-down', 'the tunnel has gone'))
     this.stack.close()
     this.link?.socket.end()
+    // A peer that reads nothing any more would keep a connection that is only ended.
+    setTimeout(() => this.link?.socket.destroy(), LINGER).unref()
     const reason = this.closing ? undefined : (error ?? this.ended('the connection to the server was lost'))
     if (!this.up && error === undefined) this.tellUp?.(this.ended('the connection to the server was lost'))
     this.emit({ type: 'down', error: reason })

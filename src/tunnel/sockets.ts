@@ -37,6 +37,8 @@ const PING_SIZE = 56
 interface Waiting {
   readonly deadline: number
   expire(): void
+  /** Without an error: it has come true. */
+  settle(error?: DialError): void
 }
 
 export class SessionSockets implements FlowHost {
@@ -146,6 +148,7 @@ export class SessionSockets implements FlowHost {
       const echo: Echo = {
         deadline: began + (options.timeout ?? PING_TIMEOUT),
         expire: () => settle(new DialError('timed-out', `${address} does not answer`)),
+        settle,
         ready: (s) => {
           const news = s.takeError()
           if (news !== undefined) settle(pingError(news.error, address))
@@ -194,10 +197,7 @@ export class SessionSockets implements FlowHost {
   close(error: DialError): void {
     if (this.isClosed) return
     this.isClosed = true
-    for (const w of [...this.waiting]) {
-      if ('settle' in w) (w as Opening).settle(error)
-      else w.expire()
-    }
+    for (const w of [...this.waiting]) w.settle(error)
     for (const flow of [...this.flows]) {
       flow.reset()
       flow.fail(error)
@@ -257,9 +257,7 @@ export class SessionSockets implements FlowHost {
   }
 }
 
-interface Opening extends Waiting {
-  settle(error?: DialError): void
-}
+type Opening = Waiting
 
 interface Echo extends Waiting {
   ready(s: PingSocket): void
@@ -297,12 +295,13 @@ class StackUdp implements UdpFlow {
   }
 
   ready(): void {
+    if (!this.open) return
     const news = this.socket.takeError()
     if (news !== undefined) {
       const remote = { address: news.remote.address.toString(), port: news.remote.port }
       this.handler?.onError(dialError(news.error, remote))
     }
-    for (let d = this.socket.receive(); d !== undefined; d = this.socket.receive()) {
+    for (let d = this.socket.receive(); d !== undefined && this.open; d = this.socket.receive()) {
       this.handler?.onDatagram(d.data, { address: d.from.address.toString(), port: d.from.port })
     }
   }

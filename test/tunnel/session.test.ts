@@ -1,4 +1,5 @@
 import { createHash, X509Certificate } from 'node:crypto'
+import { readFileSync } from 'node:fs'
 import t, { type Test } from 'tap'
 import { makeCertificate } from '../../src/gateway/certificate.js'
 import { type Gateway, listenGateway } from '../../src/gateway/gateway.js'
@@ -193,6 +194,22 @@ t.test('trust: unknown, pinned by certificate or by key, own CA, insecure, wrong
     options(server.port, { trust: { ca: certificate.cert, servername: 'another.example' } }),
   )
   t.match(named, { kind: 'untrusted' })
+  await server.close()
+})
+
+t.test('odd certificates end the attempt, not the process, and each refusal says what helps', async (t) => {
+  // Made with openssl: no subject, only the alternative name only.example, valid for a hundred years.
+  const pem = readFileSync(new URL('../fixtures/no-subject.pem', import.meta.url), 'utf8')
+  const pin = createHash('sha256').update(new X509Certificate(pem).raw).digest('hex')
+  const server = await gateway({ cert: pem, key: pem })
+  const tunnel = await openTunnel(options(server.port, { trust: { pin } }))
+  await tunnel.close()
+  const named = await refused(t, options(server.port, { trust: { ca: pem } }))
+  t.match(named.message, /another name .*only\.example/)
+  t.match(named.hint, /--servername/)
+  const other = await refused(t, options(server.port, { trust: { pin: '00'.repeat(32) } }))
+  t.match(other.message, /not the pinned one/)
+  t.notMatch(other.hint, pin, 'a stranger’s hash is not offered for pasting')
   await server.close()
 })
 
