@@ -13,13 +13,13 @@ import {
 } from '../../stack/index.js'
 import { Call, type CallOwner } from '../link/call.js'
 import { Driver } from '../link/driver.js'
-import type { FlowHost, StackFlow } from '../link/stack-flow.js'
+import type { StackFlow } from '../link/stack-flow.js'
 import { type PppEvent, PppLink } from '../ppp/link.js'
 import type { SstpEvent } from '../sstp/call.js'
 import { SstpServer } from '../sstp/server.js'
 import type { AddressPool } from './address-pool.js'
 import { DnsForwarder } from './dns-forward.js'
-import { EgressTcp } from './egress-tcp.js'
+import { EgressTcp, type EgressTcpHost } from './egress-tcp.js'
 import { EgressUdp } from './egress-udp.js'
 import type { GatewayEvent } from './events.js'
 import type { GatewayOptions } from './options.js'
@@ -37,11 +37,16 @@ export interface GatewayContext {
 
 const DEFAULT_MTU = 1400
 /** TCP connections of one client: each costs a socket of the host. */
-const MAX_CONNECTIONS = 2048
+const MAX_CONNECTIONS = 1024
+/** Of these, such whose far side has not answered; and in the listener's queue. */
 const MAX_OPENING = 512
+/** Octets of a connection in each direction: what a client that does not read, or acknowledge, can make us hold. */
+const BUFFER = 512 * 1024
 const CLOSE_TIMEOUT = 2_500
+/** For a peer to take what is left, and the end; its window may be shut for good. */
+const LINGER = 3_000
 
-export class ClientCall implements CallOwner, FlowHost {
+export class ClientCall implements CallOwner, EgressTcpHost {
   readonly id: number
   readonly from: string
   private readonly context: GatewayContext
@@ -53,6 +58,8 @@ export class ClientCall implements CallOwner, FlowHost {
   private readonly dns: DnsForwarder
   private readonly udp: EgressUdp
   private readonly tcp = new Set<EgressTcp>()
+  /** Of these, such that are not connected yet. */
+  private readonly opening = new Set<EgressTcp>()
   private deferred: StackFlow[] = []
   private user: string | undefined
   private auth = ''
@@ -83,7 +90,12 @@ export class ClientCall implements CallOwner, FlowHost {
       mtu,
       random,
       anyAddress: true,
-      limits: { connections: MAX_CONNECTIONS, backlog: MAX_OPENING },
+      limits: {
+        connections: MAX_CONNECTIONS,
+        backlog: MAX_OPENING,
+        receiveBuffer: BUFFER,
+        sendBuffer: BUFFER,
+      },
     })
     this.stack.addAddress(context.own)
     this.stack.listen({ port: 0, hold: true, backlog: MAX_OPENING })
@@ -269,7 +281,23 @@ export class ClientCall implements CallOwner, FlowHost {
       c.refuse('refused', now)
       return
     }
-    this.tcp.add(new EgressTcp(c, endpoint, this, (done) => this.tcp.delete(done)))
+    if (this.opening.size >= MAX_OPENING) {
+      // As a full listener does it: silence, and the client's next SYN may find room.
+      c.refuse('timed-out', now)
+      return
+    }
+    const egress = new EgressTcp(c, endpoint, this)
+    this.tcp.add(egress)
+    this.opening.add(egress)
+  }
+
+  tcpOpened(egress: EgressTcp): void {
+    this.opening.delete(egress)
+  }
+
+  tcpDone(egress: EgressTcp): void {
+    this.opening.delete(egress)
+    this.tcp.delete(egress)
   }
 
   // ---------------------------------------------------------------- ends
@@ -288,12 +316,20 @@ export class ClientCall implements CallOwner, FlowHost {
     this.udp.close()
     this.dns.close()
     this.stack.close()
-    this.socket.end()
-    this.socket.destroySoon()
+    this.hangUp()
     if (this.assigned !== undefined) this.context.pool.release(this.assigned)
     const { id, from, user, reason } = this
     this.emit({ type: 'closed', call: id, from, user, reason })
     this.onOver(this)
+  }
+
+  private hangUp(): void {
+    const { socket } = this
+    if (socket.destroyed) return
+    const timer = setTimeout(() => socket.destroy(), LINGER)
+    socket.once('close', () => clearTimeout(timer))
+    socket.end()
+    socket.destroySoon()
   }
 
   private emit(event: GatewayEvent): void {

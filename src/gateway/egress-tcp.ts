@@ -6,14 +6,21 @@ import { type FlowHost, StackFlow } from '../link/stack-flow.js'
 /** So that a slow socket's window opens in steps and not all at once. */
 const MAX_WRITE = 262_144
 
+/** Who has an {@link EgressTcp}, and is told how it fares. */
+export interface EgressTcpHost extends FlowHost {
+  /** The far side has answered. */
+  tcpOpened(e: EgressTcp): void
+  /** Both sides are over. */
+  tcpDone(e: EgressTcp): void
+}
+
 /**
  * A client's TCP connection, ended in the stack and continued by an ordinary socket. The client hears
  * "established" only when the far side has answered, and otherwise why it did not.
  */
 export class EgressTcp implements FlowHandler {
   private readonly connection: TcpConnection
-  private readonly host: FlowHost
-  private readonly onDone: (e: EgressTcp) => void
+  private readonly host: EgressTcpHost
   private readonly socket: Socket
   private flow: StackFlow | undefined
   /** Octets in the write under way; 0: none is. */
@@ -22,10 +29,9 @@ export class EgressTcp implements FlowHandler {
   private socketClosed = false
   private socketFinished = false
 
-  constructor(connection: TcpConnection, to: Endpoint, host: FlowHost, onDone: (e: EgressTcp) => void) {
+  constructor(connection: TcpConnection, to: Endpoint, host: EgressTcpHost) {
     this.connection = connection
     this.host = host
-    this.onDone = onDone
     connection.owner = this
     this.socket = connect({
       host: to.address,
@@ -61,6 +67,7 @@ export class EgressTcp implements FlowHandler {
 
   private connected(): void {
     if (this.flowClosed) return
+    this.host.tcpOpened(this)
     this.flow = new StackFlow(this.connection, this.host)
     this.connection.owner = this
     this.flow.handler = this
@@ -140,7 +147,7 @@ export class EgressTcp implements FlowHandler {
   }
 
   private finish(): void {
-    if (this.flowClosed && this.socketClosed) this.onDone(this)
+    if (this.flowClosed && this.socketClosed) this.host.tcpDone(this)
   }
 }
 
@@ -160,6 +167,12 @@ export function socketError(error: NodeJS.ErrnoException): SocketError {
     case 'EPERM':
       return 'prohibited'
     case 'ETIMEDOUT':
+      return 'timed-out'
+    // Ours, and it passes: the client tries again.
+    case 'EMFILE':
+    case 'ENFILE':
+    case 'ENOBUFS':
+    case 'ENOMEM':
       return 'timed-out'
     default:
       return 'refused'

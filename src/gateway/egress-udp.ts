@@ -1,6 +1,6 @@
 import { createSocket, type Socket } from 'node:dgram'
 import type { Datagram, NetStack, SocketAddress, UdpSocket } from '../../stack/index.js'
-import type { DnsForwarder } from './dns-forward.js'
+import { type DnsForwarder, truncated } from './dns-forward.js'
 import { socketError } from './egress-tcp.js'
 import type { Policy } from './policy.js'
 
@@ -9,12 +9,22 @@ const IDLE = 120_000
 const SWEEP = 15_000
 /** Flows of one client: each costs a socket of the host. */
 const MAX_FLOWS = 256
+/** Octets that wait until a socket is connected: what one turn of the event loop brings. */
+const MAX_WAITING = 65_536
+/** Octets that wait in a socket for the host to take them; Node itself knows no bound. */
+const MAX_QUEUED = 262_144
+const DNS_PORT = 53
 
 interface UdpFlowState {
   readonly socket: Socket
   readonly client: SocketAddress
   readonly remote: SocketAddress
   readonly key: number
+  /** For every datagram of the flow the same one. */
+  readonly sent: (error: Error | null) => void
+  /** Until the socket is connected. */
+  waiting: Uint8Array[] | undefined
+  waitingSize: number
   lastUsed: number
 }
 
@@ -30,8 +40,8 @@ export class EgressUdp {
   private readonly policy: Policy
   private readonly dns: DnsForwarder
   private readonly host: EgressUdpHost
-  /** By remote address, then by both ports. */
-  private readonly flows = new Map<number, Map<number, UdpFlowState>>()
+  /** By a hash of both ends; flows of the same hash side by side. */
+  private readonly flows = new Map<number, UdpFlowState[]>()
   private count = 0
   private sweepAt = Number.POSITIVE_INFINITY
   private closed = false
@@ -59,85 +69,144 @@ export class EgressUdp {
 
   handleTimeout(now: number): void {
     if (now < this.sweepAt) return
-    for (const byPorts of [...this.flows.values()]) {
-      for (const flow of [...byPorts.values()]) if (now - flow.lastUsed >= IDLE) this.drop(flow)
-    }
+    for (const flow of this.all()) if (now - flow.lastUsed >= IDLE) this.drop(flow)
     this.sweepAt = this.count > 0 ? now + SWEEP : Number.POSITIVE_INFINITY
   }
 
   close(): void {
     this.closed = true
-    for (const byPorts of [...this.flows.values()]) for (const flow of [...byPorts.values()]) this.drop(flow)
+    for (const flow of this.all()) this.drop(flow)
+  }
+
+  private all(): UdpFlowState[] {
+    return [...this.flows.values()].flat()
   }
 
   private forward(d: Datagram, now: number): void {
     const to = this.policy.judge(d.to.address, d.to.port)
     if (to.kind === 'dns') {
-      this.dns.query(d.data, (answer) => {
-        if (this.closed) return
-        this.any.send(answer, d.from, d.to)
-        this.host.wake()
-      })
+      this.dns.query(d.data, (answer) => this.back(answer, d.from, d.to))
       return
     }
     if (to.kind === 'refused') {
       this.stack.refuseDatagram(d.from, d.to, 'refused', now)
       return
     }
-    const key = d.from.port * 65_536 + d.to.port
-    let byPorts = this.flows.get(d.to.address.w3)
-    let flow = byPorts?.get(key)
-    if (flow === undefined || !flow.remote.address.equals(d.to.address)) {
+    const key = hash(d.from, d.to)
+    let flow = this.find(key, d)
+    if (flow === undefined) {
       if (this.count >= MAX_FLOWS) {
         this.stack.counters.datagramsDropped++
         return
       }
-      flow = this.open(d, to.endpoint.address, key, now)
-      byPorts ??= new Map()
-      byPorts.set(key, flow)
-      this.flows.set(d.to.address.w3, byPorts)
-      this.count++
-      if (this.sweepAt === Number.POSITIVE_INFINITY) this.sweepAt = now + SWEEP
+      flow = this.open(d, to.endpoint.address, to.endpoint.port, key, now)
     }
     flow.lastUsed = now
-    // The socket keeps datagrams until it is connected to the far side.
-    flow.socket.send(d.data, to.endpoint.port, to.endpoint.address, (error) => {
-      if (error) this.failed(flow, error)
-    })
+    this.send(flow, d.data)
   }
 
-  private open(d: Datagram, address: string, key: number, now: number): UdpFlowState {
-    const socket = createSocket(d.to.address.family === 4 ? 'udp4' : 'udp6')
-    const flow: UdpFlowState = { socket, client: d.from, remote: d.to, key, lastUsed: now }
+  private find(key: number, d: Datagram): UdpFlowState | undefined {
+    const flows = this.flows.get(key)
+    if (flows === undefined) return undefined
+    for (const f of flows) if (sameEnd(f.client, d.from) && sameEnd(f.remote, d.to)) return f
+    return undefined
+  }
+
+  private send(flow: UdpFlowState, data: Uint8Array): void {
+    if (flow.waiting !== undefined) {
+      if (flow.waitingSize + data.length > MAX_WAITING) {
+        this.stack.counters.datagramsDropped++
+        return
+      }
+      flow.waitingSize += data.length
+      flow.waiting.push(data)
+      return
+    }
+    if (flow.socket.getSendQueueSize() > MAX_QUEUED) this.stack.counters.datagramsDropped++
+    else flow.socket.send(data, flow.sent)
+  }
+
+  private open(d: Datagram, address: string, port: number, key: number, now: number): UdpFlowState {
+    const socket = createSocket(address.includes(':') ? 'udp6' : 'udp4')
+    const flow: UdpFlowState = {
+      socket,
+      client: d.from,
+      remote: d.to,
+      key,
+      sent: (error) => {
+        if (error) this.failed(flow, error)
+      },
+      waiting: [],
+      waitingSize: 0,
+      lastUsed: now,
+    }
     socket.on('error', (error: NodeJS.ErrnoException) => this.failed(flow, error))
     socket.on('message', (data, from) => {
-      // Only the far side that the client asked; the host's socket would take anybody.
-      if (this.closed || from.port !== remotePort(d) || from.address !== address) return
+      // Before it is connected, the host's socket takes anybody's.
+      if (from.port !== port || from.address !== address || !this.has(flow)) return
       flow.lastUsed = this.host.now()
-      this.any.send(data, flow.client, flow.remote)
-      this.host.wake()
+      this.back(data, flow.client, flow.remote)
     })
+    socket.once('connect', () => {
+      const { waiting } = flow
+      flow.waiting = undefined
+      for (const data of waiting ?? []) if (this.has(flow)) this.send(flow, data)
+    })
+    // Only a connected socket hears of ICMP errors.
+    socket.connect(port, address)
+    const others = this.flows.get(key)
+    if (others === undefined) this.flows.set(key, [flow])
+    else others.push(flow)
+    this.count++
+    if (this.sweepAt === Number.POSITIVE_INFINITY) this.sweepAt = now + SWEEP
     return flow
   }
 
-  private failed(flow: UdpFlowState, error: NodeJS.ErrnoException): void {
+  /** Sends the client an answer. */
+  private back(data: Uint8Array, client: SocketAddress, remote: SocketAddress): void {
     if (this.closed) return
+    let error = this.any.send(data, client, remote)
+    if (error === 'too-large' && remote.port === DNS_PORT) {
+      const short = truncated(data)
+      if (short !== undefined) error = this.any.send(short, client, remote)
+    }
+    if (error === undefined) this.host.wake()
+    else this.stack.counters.datagramsDropped++
+  }
+
+  private failed(flow: UdpFlowState, error: NodeJS.ErrnoException): void {
+    if (this.closed || !this.has(flow)) return
     this.stack.refuseDatagram(flow.client, flow.remote, socketError(error), this.host.now())
     this.drop(flow)
     this.host.wake()
   }
 
+  private has(flow: UdpFlowState): boolean {
+    return this.flows.get(flow.key)?.includes(flow) ?? false
+  }
+
   private drop(flow: UdpFlowState): void {
-    const byPorts = this.flows.get(flow.remote.address.w3)
-    if (byPorts?.get(flow.key) !== flow) return
-    byPorts.delete(flow.key)
-    if (byPorts.size === 0) this.flows.delete(flow.remote.address.w3)
+    const others = this.flows.get(flow.key)
+    const at = others?.indexOf(flow) ?? -1
+    if (others === undefined || at < 0) return
+    others.splice(at, 1)
+    if (others.length === 0) this.flows.delete(flow.key)
     this.count--
+    flow.waiting = []
+    flow.waitingSize = 0
     flow.socket.removeAllListeners('message')
     flow.socket.close()
   }
 }
 
-function remotePort(d: Datagram): number {
-  return d.to.port
+function sameEnd(a: SocketAddress, b: SocketAddress): boolean {
+  return a.port === b.port && a.address.equals(b.address)
+}
+
+function hash({ address: c, port: cp }: SocketAddress, { address: r, port: rp }: SocketAddress): number {
+  return mix(mix(mix(mix((cp << 16) | rp, c.w3), c.w2), r.w3), r.w2)
+}
+
+function mix(h: number, word: number): number {
+  return Math.imul(h ^ word, 0x9e3779b1) ^ (h >>> 15)
 }

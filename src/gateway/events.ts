@@ -1,4 +1,4 @@
-/** What the gateway tells its owner. Never holds a secret. `call` numbers calls from 1. */
+/** What the gateway tells its owner. Never holds a secret. `call` numbers calls from 1; 0 means no call in particular. */
 export type GatewayEvent =
   | { readonly type: 'listening'; readonly address: string; readonly port: number }
   | { readonly type: 'accepted'; readonly call: number; readonly from: string }

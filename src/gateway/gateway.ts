@@ -5,6 +5,7 @@ import { X509Certificate } from 'node:crypto'
 import type { Socket } from 'node:net'
 import { createServer, type TLSSocket } from 'node:tls'
 import { IpAddress } from '../../stack/index.js'
+import { monotonicNow } from '../link/driver.js'
 import { acceptHead, HeadReader, judgeRequest, refuseHead } from '../transport/http-handshake.js'
 import { AddressPool } from './address-pool.js'
 import { ClientCall, type GatewayContext } from './client-call.js'
@@ -25,6 +26,8 @@ const DEFAULT_POOL = '192.168.30.0/24'
 const DEFAULT_MAX_CALLS = 256
 /** For TLS, and for the HTTP head: strangers get no more. */
 const HANDSHAKE_TIMEOUT = 10_000
+/** Between warnings of connections that could not be accepted. */
+const WARNING_INTERVAL = 30_000
 
 /**
  * Starts a gateway. Rejects with Node's error if the address cannot be listened on or the certificate and
@@ -115,7 +118,7 @@ export function listenGateway(options: GatewayOptions): Promise<Gateway> {
     server.listen({ host: options.address, port: options.port }, () => {
       server.off('error', reject)
       // Too many open files, for one: calls that are up go on.
-      server.on('error', () => {})
+      server.on('error', acceptWarner(options.onEvent))
       const bound = server.address()
       const { address, port } = typeof bound === 'object' && bound !== null ? bound : options
       options.onEvent?.({ type: 'listening', address, port })
@@ -135,6 +138,20 @@ export function listenGateway(options: GatewayOptions): Promise<Gateway> {
       })
     })
   })
+}
+
+/** Tells of connections that could not be accepted, but not of each: they come by the thousand. */
+export function acceptWarner(
+  onEvent: GatewayOptions['onEvent'],
+  now: () => number = monotonicNow,
+): (error: NodeJS.ErrnoException) => void {
+  let quietUntil = Number.NEGATIVE_INFINITY
+  return (error) => {
+    if (now() < quietUntil) return
+    quietUntil = now() + WARNING_INTERVAL
+    const message = `a connection could not be accepted: ${error.code ?? error.message}`
+    onEvent?.({ type: 'warning', call: 0, code: 'ACCEPT_FAILED', message })
+  }
 }
 
 function dnsBytes(text: string): Uint8Array {

@@ -1,7 +1,7 @@
 import { createSocket, type Socket } from 'node:dgram'
 import type { AddressInfo } from 'node:net'
 import t from 'tap'
-import { DnsForwarder } from '../../src/gateway/dns-forward.js'
+import { DnsForwarder, truncated } from '../../src/gateway/dns-forward.js'
 
 /** A name server that answers, or not. */
 async function nameServer(
@@ -107,4 +107,64 @@ t.test('answers with another id are not taken', async (t) => {
   forwarder.handleTimeout(host.time)
   t.equal(((await answer)[3] ?? 0) & 15, 2)
   server.socket.close()
+})
+
+t.test('the next server may be of the other family', async (t) => {
+  const silent = await nameServer(() => undefined)
+  const six = createSocket('udp6')
+  six.on('message', (q, from) => six.send(answerTo(q), from.port, from.address))
+  const host = new Host()
+  const bound = await new Promise<boolean>((resolve) => {
+    six.once('error', () => resolve(false))
+    six.bind(0, '::1', () => resolve(true))
+  })
+  const port = bound ? (six.address() as AddressInfo).port : 9
+  const forwarder = new DnsForwarder(host, [
+    { address: '127.0.0.1', port: silent.port },
+    { address: '0:0::1', port },
+  ])
+  const answer = ask(forwarder)
+  await new Promise((resolve) => silent.socket.once('message', resolve))
+  host.time = forwarder.nextTimeout()
+  forwarder.handleTimeout(host.time)
+  // A host without IPv6 hears of it at once.
+  t.equal(((await answer)[3] ?? 0) & 15, bound ? 0 : 2)
+  six.close()
+  silent.socket.close()
+})
+
+t.test('where nobody listens the next server is asked at once', async (t) => {
+  const gone = await nameServer(() => undefined)
+  await new Promise<void>((resolve) => gone.socket.close(() => resolve()))
+  const good = await nameServer(answerTo)
+  const forwarder = new DnsForwarder(
+    new Host(),
+    [gone, good].map(({ port }) => ({ address: '127.0.0.1', port })),
+  )
+  t.same(Buffer.from(await ask(forwarder)), answerTo(query), 'though the clock stands still')
+  good.socket.close()
+})
+
+t.test('a truncated answer is header and question', (t) => {
+  const whole = Buffer.concat([answerTo(query), Buffer.alloc(3000, 1)])
+  whole.writeUInt16BE(40, 6)
+  whole.writeUInt16BE(1, 10)
+  const short = answerTo(query)
+  short[2] = 0x83
+  t.same(truncated(whole), short)
+  const bare = Buffer.from(short.subarray(0, 12))
+  bare.writeUInt16BE(0, 4)
+  for (const [what, change] of [
+    ['a pointer for a name', (b: Buffer) => b.writeUInt16BE(0xc00c, 12)],
+    ['two questions', (b: Buffer) => b.writeUInt16BE(2, 4)],
+    ['a name without an end', (b: Buffer) => b.fill(1, 12)],
+  ] as const) {
+    const odd = Buffer.from(whole)
+    change(odd)
+    t.same(truncated(odd), bare, what)
+  }
+  for (let n = 12; n < query.length; n++) t.same(truncated(whole.subarray(0, n)), bare, `${n} octets`)
+  t.equal(truncated(query), undefined, 'no answer')
+  t.equal(truncated(whole.subarray(0, 11)), undefined)
+  t.end()
 })
