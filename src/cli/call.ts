@@ -27,6 +27,7 @@ export async function prepareCall(
     passwordFile: settings.passwordFile,
     env: deps.env,
     readStdin: () => deps.readStdin(),
+    signal: stop.signal,
     ask: ask === undefined ? undefined : (question, hidden) => ask(question, hidden, stop.signal),
     onVisible: () => {
       deps.hideArguments()
@@ -81,7 +82,7 @@ export async function startCall(
     stop.check()
     throw error
   }
-  if (stop.received !== undefined) {
+  if (stop.signal.aborted) {
     await tunnel.close()
     stop.check()
   }

@@ -1,4 +1,5 @@
 import { parseSettings, tunnelSchema } from '../config/schema.js'
+import { tenths } from '../observe/logger.js'
 import { CallError, STEPS, type Step } from '../transport/errors.js'
 import type { TunnelEvent } from '../tunnel/events.js'
 import { closeInTime, prepareCall, startCall } from './call.js'
@@ -25,6 +26,7 @@ export const check: Command = {
       const tunnel = await startCall(call, deps, console, stop, (event) => report.event(event))
       report.end(undefined)
       await closeInTime(deps, console, () => tunnel.close())
+      stop.checkOutput()
       return EXIT.ok
     } catch (error) {
       if (error instanceof CallError) report.end(error)
@@ -63,7 +65,7 @@ class Report {
     const { step, ms, detail } = event
     const agreed = Object.entries(detail).map(([name, value]) => `${name}=${value}`)
     this.#line(step, 'ok', `${ms.toFixed(0)} ms`, agreed.join(' '))
-    this.#console.emit({ step, status: 'ok', ms, detail })
+    this.#console.emit({ step, status: 'ok', ms: tenths(ms), detail })
   }
 
   /** The call is up, or did not come up. */

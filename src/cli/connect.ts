@@ -82,7 +82,7 @@ export async function openProxies(
       })
     } catch (error) {
       const option = socks && http ? '--socks and --http' : socks ? '--socks' : '--http'
-      throw listenError(error, `port ${at.port} on ${at.address}`, option)
+      throw listenError(error, at, option)
     }
   }
   const { socks, http } = wanted

@@ -1,7 +1,7 @@
 import type { LogFormat, LogLevel } from '../config/schema.js'
 import { createLogger, type Logger } from '../observe/logger.js'
 import type { Deps } from './deps.js'
-import { describeError } from './exit.js'
+import { describeError, OutputError } from './exit.js'
 
 /** What a command says: results on standard output, all else on standard error. */
 export class Console {
@@ -47,6 +47,8 @@ export class Console {
 
   /** Says why it is over. Among logs in JSON it is one of them, so that every line can be parsed. */
   fail(error: unknown): void {
+    // Told by whoever noticed, when it happened.
+    if (error instanceof OutputError) return
     const { message, hint, expected } = describeError(error)
     if (this.#jsonLogs) this.logger.error(hint === undefined ? {} : { hint }, message)
     else printFailure(this.#deps, error)

@@ -26,7 +26,8 @@ export interface Listener {
   close(): Promise<void>
 }
 
-export type StopSignal = 'SIGINT' | 'SIGTERM'
+/** SIGHUP: the terminal was closed. */
+export type StopSignal = 'SIGINT' | 'SIGTERM' | 'SIGHUP'
 
 /** All that the commands want from the world, so that tests run them whole with a world of their own. */
 export interface Deps {
@@ -45,6 +46,8 @@ export interface Deps {
   /** Takes the arguments out of the process list, as far as the system lets us. */
   hideArguments(): void
   onSignal(signal: StopSignal, listener: () => void): () => void
+  /** Standard output takes nothing any more (a full disk; not a reader who has gone). */
+  onOutputError?(listener: (error: Error) => void): () => void
   /** Ends the process at once. */
   exitNow(status: number): void
   /** Milliseconds that never go back. */

@@ -1,4 +1,5 @@
 import { UsageError } from '../config/errors.js'
+import type { ListenAddress } from '../config/values.js'
 import { AccountsError } from '../gateway/accounts.js'
 import { PoolError } from '../gateway/address-pool.js'
 import { CertificateError } from '../gateway/certificate.js'
@@ -29,7 +30,7 @@ const KINDS: Readonly<Record<CallErrorKind, number>> = {
   lost: EXIT.lost,
 }
 
-const NUMBERS: Readonly<Record<StopSignal, number>> = { SIGINT: 2, SIGTERM: 15 }
+const NUMBERS: Readonly<Record<StopSignal, number>> = { SIGHUP: 1, SIGINT: 2, SIGTERM: 15 }
 
 /** The status of a process that a signal has ended. */
 export function signalStatus(signal: StopSignal): number {
@@ -43,6 +44,14 @@ export class Interrupted extends Error {
   constructor(signal: StopSignal) {
     super(`interrupted by ${signal}`)
     this.signal = signal
+  }
+}
+
+/** What was said on standard output is lost: whoever relies on it must not wait for more. */
+export class OutputError extends Error {
+  override readonly name = 'OutputError'
+  constructor(cause: Error) {
+    super(`cannot write to standard output: ${cause.message}`)
   }
 }
 
@@ -62,7 +71,11 @@ export function describeError(error: unknown): {
   if (error instanceof CallError) {
     return { message: `${error.message} [${error.code}]`, hint: error.hint, expected: true }
   }
-  const expected = isConfiguration(error) || error instanceof DialError || error instanceof Interrupted
+  const expected =
+    isConfiguration(error) ||
+    error instanceof DialError ||
+    error instanceof Interrupted ||
+    error instanceof OutputError
   const message = error instanceof Error ? error.message : String(error)
   return { message: expected ? message : `internal error: ${message}`, hint: undefined, expected }
 }
@@ -86,7 +99,8 @@ function isConfiguration(error: unknown): boolean {
 }
 
 /** Turns what the system says about a port into a line that helps; other errors come back as they are. */
-export function listenError(error: unknown, where: string, option: string): unknown {
+export function listenError(error: unknown, at: ListenAddress, option: string): unknown {
+  const where = `port ${at.port} on ${at.address}`
   const code = error instanceof Error && 'code' in error ? error.code : undefined
   switch (code) {
     case 'EADDRINUSE':
@@ -98,7 +112,7 @@ export function listenError(error: unknown, where: string, option: string): unkn
         `${where} may not be used without privileges: choose a port from 1024 with ${option}`,
       )
     case 'EADDRNOTAVAIL':
-      return new UsageError(`${where} is not an address of this machine: choose another with ${option}`)
+      return new UsageError(`${at.address} is not an address of this machine: choose another with ${option}`)
     case 'ENOTFOUND':
     case 'EAFNOSUPPORT':
       return new UsageError(`${where} cannot be listened on (${code}): choose another address with ${option}`)

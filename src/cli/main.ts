@@ -1,15 +1,21 @@
 #!/usr/bin/env node
-import { buffer } from 'node:stream/consumers'
 import { setTimeout as delay } from 'node:timers/promises'
+import { readStream } from '../config/files.js'
+import { MAX_PASSWORD_FILE } from '../config/secrets.js'
 import { createDialer } from '../dns/dialer.js'
 import { listenGateway } from '../gateway/gateway.js'
 import { listenProxy } from '../proxy/server.js'
 import { openTunnel } from '../tunnel/session.js'
+import { printFailure } from './console.js'
 import type { Deps } from './deps.js'
+import { EXIT, OutputError } from './exit.js'
 import { run } from './program.js'
 import { ask } from './prompt.js'
 
 const { stdin, stdout, stderr } = process
+/** Why standard output failed, once it has. */
+let lost: Error | undefined
+const losses = new Set<(error: Error) => void>()
 
 const deps: Deps = {
   openTunnel,
@@ -20,7 +26,7 @@ const deps: Deps = {
   stderr: (text) => void stderr.write(text),
   color: stderr.isTTY === true && !process.env.NO_COLOR,
   env: process.env,
-  readStdin: () => buffer(stdin),
+  readStdin: () => readStream(stdin, 'standard input', { most: MAX_PASSWORD_FILE }),
   ask:
     stdin.isTTY === true
       ? (question, hidden, signal) =>
@@ -37,6 +43,10 @@ const deps: Deps = {
     process.on(signal, listener)
     return () => void process.off(signal, listener)
   },
+  onOutputError: (listener) => {
+    losses.add(listener)
+    return () => void losses.delete(listener)
+  },
   exitNow: (status) => process.exit(status),
   now: () => performance.now(),
   sleep: async (ms, signal) => {
@@ -44,10 +54,18 @@ const deps: Deps = {
   },
 }
 
-// Whoever read our output has gone (`| head`): there is nobody to tell, and no reason to fall over.
-stdout.on('error', () => {})
+stdout.on('error', (error: Error & { readonly code?: string }) => {
+  // Whoever read our output has gone (`| head`): there is nobody to tell, and no reason to fall over.
+  if (lost !== undefined || error.code === 'EPIPE' || error.code === 'ERR_STREAM_DESTROYED') return
+  lost = error
+  printFailure(deps, new OutputError(error))
+  for (const tell of losses) tell(error)
+})
 stderr.on('error', () => {})
 
 const status = await run(process.argv.slice(2), deps)
 // Not by itself: what is still open (a resolver's timer, a slow close) is not waited for.
-stdout.write('', () => process.exit(status))
+// In a turn of its own, so that the error of the last line has been told.
+stdout.write('', () =>
+  setImmediate(() => process.exit(lost !== undefined && status === EXIT.ok ? EXIT.failed : status)),
+)

@@ -58,10 +58,12 @@ export const tunnelOptions: OptionTable = {
 
 export const proxyOptions: OptionTable = {
   socks: value(`[ADDR:]PORT of the SOCKS5 proxy, or off (default ${endpoint(DEFAULT_SOCKS)})`, {
-    group: 'Proxies (the same address for both: one port for both; port 0: a free one):',
+    group:
+      'Proxies (the same for both: one port for both; port 0: a free one, --socks 0 --http 0: one shared free port):',
   }),
   http: value(`[ADDR:]PORT of the HTTP proxy, or off (default ${endpoint(DEFAULT_HTTP)})`, {
-    group: 'Proxies (the same address for both: one port for both; port 0: a free one):',
+    group:
+      'Proxies (the same for both: one port for both; port 0: a free one, --socks 0 --http 0: one shared free port):',
   }),
 }
 

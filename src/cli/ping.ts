@@ -26,6 +26,7 @@ export const ping: Command = {
         const [address] = await stop.race(dialer.resolve(settings.host, { signal: stop.signal }))
         if (address === undefined) throw new DialError('name-not-found', `${settings.host} has no address`)
         const times = await series(settings, address, tunnel, deps, console, stop)
+        stop.checkOutput()
         return times.length > 0 ? EXIT.ok : EXIT.failed
       } finally {
         await closeInTime(deps, console, () => tunnel.close())
@@ -61,7 +62,7 @@ async function series(
       console.print(`${answer.size} octets from ${address}: seq=${seq} time=${answer.ms.toFixed(1)} ms`)
       console.emit({ event: 'reply', seq, address, size: answer.size, ms: answer.ms })
     } catch (error) {
-      if (stop.received !== undefined) {
+      if (stop.signal.aborted) {
         sent-- // It was on its way, and nobody waited for the answer.
         break
       }
@@ -69,9 +70,9 @@ async function series(
       console.print(`no answer from ${address}: seq=${seq} ${error.message}`)
       console.emit({ event: 'no-reply', seq, address, code: error.code, message: error.message })
     }
-    if (sent === count || stop.received !== undefined) break
+    if (sent === count || stop.signal.aborted) break
     await deps.sleep(Math.max(0, interval - (deps.now() - began)), stop.signal)
-    if (stop.received !== undefined) break
+    if (stop.signal.aborted) break
   }
   summarise(host, sent, times, console)
   return times

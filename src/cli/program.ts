@@ -16,7 +16,10 @@ const COMMANDS: readonly Command[] = [connect, serve, demo, check, ping, resolve
 
 const EPILOGUE = `Exit status: 0 ended on request, 1 no answer or an internal error, 2 usage or configuration,
 3 the server cannot be reached, 4 it is not trusted, 5 it refuses the credentials,
-6 it does not speak SSTP properly, 7 the tunnel was lost.`
+6 it does not speak SSTP properly, 7 the tunnel was lost.
+A signal (SIGINT, SIGTERM, SIGHUP) asks for a proper end. Before check, ping or resolve has a result, also
+during the set-up or at the prompt, the status is 128 and the signal's number (130, 143, 129); a second
+signal ends every command so, at once.`
 
 interface Chosen {
   readonly command: Command
@@ -40,6 +43,7 @@ export async function run(argv: readonly string[], deps: Deps): Promise<number> 
 
 /** The command with its options, or the text that was asked for (`--help`, `--version`). */
 function parse(argv: readonly string[]): Chosen | string {
+  refuseEarly(argv)
   let chosen: Chosen | undefined
   let text = ''
   const parser = yargs()
@@ -64,9 +68,9 @@ function parse(argv: readonly string[]): Chosen | string {
     .version(version())
     .alias('version', 'V')
     .alias('help', 'h')
-    .epilogue(EPILOGUE)
+    // No epilogue here: that of the default command is shown too.
     .fail((message: string | null, error: Error | undefined) => {
-      throw usage(error?.message ?? message ?? 'the command line cannot be read')
+      throw usage(explain(error?.message ?? message ?? 'the command line cannot be read', argv))
     })
   for (const command of COMMANDS) {
     parser.command(
@@ -82,7 +86,7 @@ function parse(argv: readonly string[]): Chosen | string {
       ({ _: words, $0: _name, help: _help, version: _version, ...options }) => {
         // What stands behind `--`, which no command takes.
         const extra = words.slice(typeof command.usage === 'string' ? 1 : words[0] === 'connect' ? 1 : 0)
-        if (extra.length > 0) throw usage(`Unknown argument: ${extra.join(', ')}`)
+        if (extra.length > 0) throw usage(surplus(extra))
         chosen = { command, options: settingsOf(options) }
       },
     )
@@ -100,10 +104,64 @@ function settingsOf(options: Readonly<Record<string, unknown>>): Record<string, 
 }
 
 function usage(message: string): UsageError {
-  const plain = message.startsWith('Not enough non-option arguments')
-    ? 'an argument is missing'
-    : message.charAt(0).toLowerCase() + message.slice(1)
-  return new UsageError(`${plain} (see sstp-socks --help)`)
+  return new UsageError(`${message} (see sstp-socks --help)`)
+}
+
+/** What yargs would take for something else than was meant. */
+function refuseEarly(argv: readonly string[]): void {
+  if (argv[0] === 'run') throw usage('the command "run" is not there yet: give options on the command line')
+  const flags = new Set(
+    COMMANDS.flatMap(({ options }) => Object.entries(options))
+      .filter(([, { type }]) => type === 'boolean')
+      .map(([name]) => name),
+  )
+  for (const word of optionsOf(argv)) {
+    const [, name] = /^--([^=]+)=/.exec(word) ?? []
+    if (name !== undefined && flags.has(name)) throw usage(`--${name}: takes no value`)
+  }
+}
+
+/** yargs says it in its own words and in camel case; this says it as it was typed. */
+function explain(message: string, argv: readonly string[]): string {
+  const [, got] = /^Not enough non-option arguments: got ([0-9]+)/.exec(message) ?? []
+  if (got !== undefined) {
+    const command = COMMANDS.find(({ usage: line }) => String(line).split(' ')[0] === argv[0]) ?? connect
+    const missing = Object.keys(command.positionals).slice(Number(got))
+    return `${missing.map((name) => `<${name}>`).join(' and ')} ${missing.length > 1 ? 'are' : 'is'} missing`
+  }
+  const [, wanting] = /^Not enough arguments following: (.+)$/.exec(message) ?? []
+  if (wanting !== undefined) return `${dashed(wanting)}: wants a value`
+  const [, list] = /^Unknown arguments?: (.+)$/s.exec(message) ?? []
+  if (list === undefined) return message.charAt(0).toLowerCase() + message.slice(1)
+  const names = new Set(list.split(', '))
+  const options: string[] = []
+  for (const word of optionsOf(argv)) {
+    // Not what stands behind a =: it may be a secret.
+    const [typed = ''] = word.split('=', 1)
+    const short = !typed.startsWith('--')
+    const known = short ? [...typed.slice(1)].some((letter) => names.has(letter)) : names.has(camel(typed))
+    if (known || names.has(typed.replace(/^-+/, ''))) options.push(typed)
+  }
+  if (options.length > 0) return `unknown option ${[...new Set(options)].join(', ')}`
+  return surplus([...names])
+}
+
+/** The words that begin with a dash, up to `--`. */
+function optionsOf(argv: readonly string[]): string[] {
+  const end = argv.indexOf('--')
+  return (end < 0 ? [...argv] : argv.slice(0, end)).filter((word) => /^-./.test(word))
+}
+
+function surplus(words: readonly (string | number)[]): string {
+  return `${words.length > 1 ? 'arguments that nothing takes' : 'an argument that nothing takes'}: ${words.join(', ')}`
+}
+
+function dashed(name: string): string {
+  return name.length === 1 ? `-${name}` : `--${name.replace(/[A-Z]/g, (c) => `-${c.toLowerCase()}`)}`
+}
+
+function camel(typed: string): string {
+  return typed.replace(/^-+/, '').replace(/-+(.)/g, (_all, letter: string) => letter.toUpperCase())
 }
 
 function version(): string {

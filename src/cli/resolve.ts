@@ -26,10 +26,11 @@ export const resolve: Command = {
         const addresses = await stop.race(found)
         for (const address of addresses) console.print(address)
         console.emit({ name: settings.name, addresses })
-        return EXIT.ok
       } finally {
         await closeInTime(deps, console, () => tunnel.close())
       }
+      stop.checkOutput()
+      return EXIT.ok
     } catch (error) {
       console.fail(error)
       if (error instanceof DialError) {

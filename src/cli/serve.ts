@@ -91,7 +91,7 @@ async function listen(
       ...(maxCalls === undefined ? {} : { maxCalls }),
     })
   } catch (error) {
-    throw listenError(error, `port ${at.port} on ${at.address}`, '--listen')
+    throw listenError(error, at, '--listen')
   }
 }
 

@@ -2,7 +2,15 @@ import { isIPv4 } from 'node:net'
 import { z } from 'zod'
 import { AddressPool, PoolError } from '../gateway/address-pool.js'
 import { UsageError } from './errors.js'
-import { parseAddress, parseAuth, parseDuration, parseListen, parsePin, parseServerName } from './values.js'
+import {
+  parseAddress,
+  parseAuth,
+  parseDuration,
+  parseListen,
+  parsePin,
+  parseServerName,
+  parseTarget,
+} from './values.js'
 
 // The one truth about every option: the flags of the commands go through here, and whatever else names
 // options will too. Keys are those of the flags in camel case; values may be text or what text means.
@@ -19,9 +27,12 @@ export const DEFAULT_LISTEN = { address: '0.0.0.0', port: 8443 } as const
 /** The inner MTU that a call can have (docs of `TunnelOptions.mtu`). */
 const MTU = { least: 576, most: 4087 }
 
-function text(): z.ZodString {
+function text(missing = 'wants a value'): z.ZodString {
   return z
-    .string({ error: (issue) => (Array.isArray(issue.input) ? 'is given twice' : 'wants a value') })
+    .string({
+      error: ({ input }) =>
+        Array.isArray(input) ? 'is given twice' : input === undefined ? missing : 'wants a value',
+    })
     .min(1, 'wants a value')
 }
 
@@ -124,20 +135,20 @@ export const connectSchema = z
 export const pingSchema = z
   .strictObject({
     ...tunnel,
-    host: text(),
+    host: read(parseTarget),
     count: integer(1, 1_000_000).default(4),
     interval: read((value) => parseDuration(value, 'ms', 10, 3_600_000)).default(1000),
     size: integer(0, MTU.most - 28).default(56),
   })
   .superRefine(checkTrust)
 
-export const resolveSchema = z.strictObject({ ...tunnel, name: text() }).superRefine(checkTrust)
+export const resolveSchema = z.strictObject({ ...tunnel, name: read(parseTarget) }).superRefine(checkTrust)
 
 export const serveSchema = z
   .strictObject({
     ...logging,
     listen: read((value) => parseListen(value, DEFAULT_LISTEN.address)).default(DEFAULT_LISTEN),
-    accounts: text(),
+    accounts: text('is required: a FILE with a user:password a line'),
     cert: text().optional(),
     key: text().optional(),
     state: text().optional(),

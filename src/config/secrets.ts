@@ -1,6 +1,10 @@
 import { X509Certificate } from 'node:crypto'
-import { readFile } from 'node:fs/promises'
 import { UsageError } from './errors.js'
+import { readSmallFile } from './files.js'
+
+/** Only the first line counts; a limit so that a wrong path does not fill the memory. */
+export const MAX_PASSWORD_FILE = 65_536
+const MAX_CA_FILE = 1_048_576
 
 /** Where user name and password may come from. */
 export interface CredentialSources {
@@ -13,6 +17,8 @@ export interface CredentialSources {
   readonly passwordFile: string | undefined
   readonly env: Readonly<Record<string, string | undefined>>
   readonly readStdin: () => Promise<Uint8Array>
+  /** Aborted: nobody waits any more for a pipe given as `--password-file`. */
+  readonly signal?: AbortSignal
   /** Absent without a terminal. */
   readonly ask: ((question: string, hidden: boolean) => Promise<string>) | undefined
   /** Called when the password stands on the command line. */
@@ -46,7 +52,7 @@ async function findPassword(from: CredentialSources, user: string): Promise<stri
     from.onVisible()
     return visible
   }
-  if (from.passwordFile !== undefined) return readPasswordFile(from.passwordFile, from.readStdin)
+  if (from.passwordFile !== undefined) return readPasswordFile(from.passwordFile, from)
   const stored = from.env.SSTP_PASSWORD
   if (stored !== undefined && stored !== '') return stored
   if (from.ask === undefined) {
@@ -57,11 +63,17 @@ async function findPassword(from: CredentialSources, user: string): Promise<stri
   return typed
 }
 
-async function readPasswordFile(path: string, readStdin: () => Promise<Uint8Array>): Promise<string> {
+async function readPasswordFile(
+  path: string,
+  { readStdin, signal }: Pick<CredentialSources, 'readStdin' | 'signal'>,
+): Promise<string> {
   const name = path === '-' ? 'standard input' : path
   let bytes: Uint8Array
   try {
-    bytes = path === '-' ? await readStdin() : await readFile(path)
+    bytes =
+      path === '-'
+        ? await readStdin()
+        : (await readSmallFile(path, { most: MAX_PASSWORD_FILE, pipes: true, signal })).bytes
   } catch (error) {
     throw new UsageError(`--password-file: ${messageOf(error)}`)
   }
@@ -81,7 +93,7 @@ async function readPasswordFile(path: string, readStdin: () => Promise<Uint8Arra
 export async function readCertificates(path: string): Promise<string> {
   let text: string
   try {
-    text = await readFile(path, 'latin1')
+    text = (await readSmallFile(path, { most: MAX_CA_FILE })).bytes.toString('latin1')
   } catch (error) {
     throw new UsageError(`--ca: ${messageOf(error)}`)
   }

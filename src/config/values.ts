@@ -90,6 +90,15 @@ export function toHostName(text: string): string | undefined {
   return name
 }
 
+/** A host name or address as somebody typed it, if it can be one. Throws {@link UsageError}. */
+export function parseTarget(text: string): string {
+  const address = isIP(text) !== 0 && !text.includes('%')
+  if (!address && toHostName(text) === undefined) {
+    throw new UsageError(`"${text}" is not a host name or address`)
+  }
+  return text
+}
+
 /** For `--servername`. Throws {@link UsageError}. */
 export function parseServerName(text: string): string {
   if (isIP(text) !== 0) throw new UsageError('TLS sends names only, and this is an address')

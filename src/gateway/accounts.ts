@@ -1,10 +1,9 @@
-import { type FileHandle, open } from 'node:fs/promises'
+import { readSmallFile } from '../config/files.js'
 import type { Accounts } from './options.js'
 
 export type AccountsErrorCode =
   | 'ACCOUNTS_UNREADABLE'
   | 'ACCOUNTS_EXPOSED'
-  | 'ACCOUNTS_TOO_LARGE'
   | 'ACCOUNTS_SYNTAX'
   | 'ACCOUNTS_EMPTY'
 
@@ -24,7 +23,7 @@ export class AccountsError extends Error {
 /** Names and passwords travel in fields with a length of one octet (RFC 1334 2.2.1, RFC 1994 4.1). */
 const MAX_FIELD = 255
 /** A limit of ours, so that a wrong path does not fill the memory. */
-const MAX_FILE = 16 * 1024 * 1024
+const MAX_FILE = 1_048_576
 
 /**
  * Reads a file of accounts, one `user:password` a line; the password may hold colons.
@@ -69,27 +68,21 @@ export function parseAccounts(text: string, name: string): ReadonlyMap<string, s
 }
 
 async function readPrivate(path: string): Promise<string> {
-  let bytes: Buffer
-  let file: FileHandle | undefined
+  let file: Awaited<ReturnType<typeof readSmallFile>>
   try {
-    file = await open(path, 'r')
-    // The open file is asked, not the path, so that what is checked is what is read.
-    const { mode, size } = await file.stat()
-    if (process.platform !== 'win32' && (mode & 0o077) !== 0) {
-      const shown = (mode & 0o777).toString(8).padStart(4, '0')
-      throw new AccountsError(
-        'ACCOUNTS_EXPOSED',
-        `${path} is open to others than its owner (mode ${shown}): run chmod 600 ${path}`,
-      )
-    }
-    if (size > MAX_FILE) throw new AccountsError('ACCOUNTS_TOO_LARGE', `${path} is larger than 16 MiB`)
-    bytes = await file.readFile()
+    file = await readSmallFile(path, { most: MAX_FILE })
   } catch (error) {
-    if (error instanceof AccountsError) throw error
     const reason = error instanceof Error ? error.message : String(error)
     throw new AccountsError('ACCOUNTS_UNREADABLE', `cannot read the accounts: ${reason}`)
-  } finally {
-    await file?.close()
+  }
+  // The open file was asked, not the path, so that what is checked is what was read.
+  const { bytes, mode } = file
+  if (process.platform !== 'win32' && (mode & 0o077) !== 0) {
+    const shown = (mode & 0o777).toString(8).padStart(4, '0')
+    throw new AccountsError(
+      'ACCOUNTS_EXPOSED',
+      `${path} is open to others than its owner (mode ${shown}): run chmod 600 ${path}`,
+    )
   }
   try {
     return new TextDecoder('utf-8', { fatal: true }).decode(bytes)

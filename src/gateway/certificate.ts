@@ -1,9 +1,10 @@
 import { createHash, createPrivateKey, randomBytes, X509Certificate } from 'node:crypto'
-import { link, mkdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
+import { link, mkdir, rename, rm, stat, writeFile } from 'node:fs/promises'
 import { hostname } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join, resolve } from 'node:path'
 import { createSecureContext } from 'node:tls'
 import { generate } from 'selfsigned'
+import { readSmallFile } from '../config/files.js'
 
 export type CertificateErrorCode =
   | 'CERTIFICATE_UNREADABLE'
@@ -37,6 +38,8 @@ export interface Certificate {
 /** Ten years: clients pin the certificate, so it should outlive them. */
 const LIFETIME_DAYS = 3650
 const STATE_FILE = 'server.pem'
+/** A limit of ours: chains are a few KiB. */
+const MAX_FILE = 1_048_576
 
 /** A new self-signed certificate (ECDSA P-256) for the host name, `localhost` and both loopback addresses. */
 export async function makeCertificate(now = new Date()): Promise<Certificate> {
@@ -84,7 +87,7 @@ export async function stateCertificate(
   if (kept !== undefined) return { ...kept, path, created: false }
   const made = await makeCertificate(now)
   try {
-    await mkdir(directory, { recursive: true, mode: 0o700 })
+    await makeDirectory(resolve(directory))
     const created = await storeNew(path, `${made.key.trim()}\n${made.cert.trim()}\n`)
     if (created) return { ...made, path, created }
   } catch (error) {
@@ -128,12 +131,12 @@ export function checkCertificate(cert: string, key: string, certName: string, ke
 async function readState(path: string, now: Date): Promise<Certificate | undefined> {
   let text: string
   try {
-    const { mode } = await stat(path)
+    const { bytes, mode } = await readSmallFile(path, { most: MAX_FILE })
     if (process.platform !== 'win32' && (mode & 0o077) !== 0) {
       const what = `${path} holds a key and is open to others: run chmod 600 ${path}`
       throw new CertificateError('CERTIFICATE_EXPOSED', what)
     }
-    text = await readFile(path, 'utf8')
+    text = bytes.toString('utf8')
   } catch (error) {
     if (error instanceof CertificateError) throw error
     if (hasCode(error, 'ENOENT')) return undefined
@@ -145,6 +148,36 @@ async function readState(path: string, now: Date): Promise<Certificate | undefin
     throw new CertificateError('CERTIFICATE_EXPIRED', what)
   }
   return kept
+}
+
+/**
+ * Level by level: Node's own recursive mkdir tries for ever where a level cannot be made although the one
+ * above it is there (/proc).
+ */
+async function makeDirectory(directory: string): Promise<void> {
+  const missing: string[] = []
+  let level = directory
+  while (!(await isDirectory(level)) && dirname(level) !== level) {
+    missing.unshift(level)
+    level = dirname(level)
+  }
+  for (const path of missing) {
+    try {
+      await mkdir(path, { mode: 0o700 })
+    } catch (error) {
+      // Made by somebody else meanwhile.
+      if (!hasCode(error, 'EEXIST') || !(await isDirectory(path))) throw error
+    }
+  }
+}
+
+async function isDirectory(path: string): Promise<boolean> {
+  try {
+    return (await stat(path)).isDirectory()
+  } catch (error) {
+    if (hasCode(error, 'ENOENT')) return false
+    throw error
+  }
 }
 
 /** Writes a private file whole or not at all. False if it is there already. */
@@ -161,14 +194,17 @@ async function storeNew(path: string, text: string): Promise<boolean> {
       await rename(draft, path)
       return true
     }
+  } catch (error) {
+    // Nobody knows the draft's name.
+    throw new Error(reason(error).replaceAll(draft, path))
   } finally {
-    await rm(draft, { force: true })
+    await rm(draft, { force: true }).catch(() => {})
   }
 }
 
 async function readText(path: string): Promise<string> {
   try {
-    return await readFile(path, 'utf8')
+    return (await readSmallFile(path, { most: MAX_FILE })).bytes.toString('utf8')
   } catch (error) {
     throw new CertificateError('CERTIFICATE_UNREADABLE', `cannot read the certificate: ${reason(error)}`)
   }

@@ -59,11 +59,19 @@ function disarm(line: string): string {
     .replace(/[^\P{Cc}\n]/gu, '?')
 }
 
+/** Milliseconds as people and scripts want them: one decimal. */
+export function tenths(ms: number): number {
+  return Math.round(ms * 10) / 10
+}
+
 /** One line for an event of a tunnel. */
 export function logTunnelEvent(logger: Logger, event: TunnelEvent): void {
   switch (event.type) {
     case 'step':
-      logger.debug({ step: event.step, ms: event.ms, detail: event.detail }, `step ${event.step} done`)
+      logger.debug(
+        { step: event.step, ms: tenths(event.ms), detail: event.detail },
+        `step ${event.step} done`,
+      )
       break
     case 'up':
       logger.info({ tunnel: event.info }, 'tunnel up')

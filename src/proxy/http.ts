@@ -279,7 +279,14 @@ export class HttpConnection implements Stage {
       this.#breakOff('the request is not complete')
   }
 
+  /** The exchange ends in the middle of the request; the client is told why if it has heard nothing yet. */
   #breakOff(message: string): void {
+    const silent = this.#running?.exchange.down === 0
+    if (silent) {
+      this.#close(message)
+      this.#refuse(400, message)
+      return
+    }
     const { context, id, from } = this.#client
     context.emit({ type: 'rejected', client: id, from, reason: 'malformed', message })
     this.#state = 'over'

@@ -1,6 +1,8 @@
+import { writeFile } from 'node:fs/promises'
 import { createRequire } from 'node:module'
+import { join } from 'node:path'
 import t from 'tap'
-import { describeError, EXIT, exitStatus, Interrupted, listenError } from '../../src/cli/exit.js'
+import { describeError, EXIT, exitStatus, Interrupted, listenError, OutputError } from '../../src/cli/exit.js'
 import { UsageError } from '../../src/config/errors.js'
 import { AccountsError } from '../../src/gateway/accounts.js'
 import { PoolError } from '../../src/gateway/address-pool.js'
@@ -28,6 +30,8 @@ t.test('every error has its exit status', async (t) => {
     [new DialError('name-not-found', 'x'), 1],
     [new Interrupted('SIGINT'), 130],
     [new Interrupted('SIGTERM'), 143],
+    [new Interrupted('SIGHUP'), 129],
+    [new OutputError(new Error('x')), 1],
     [new TypeError('x'), 1],
     ['x', 1],
   ]
@@ -36,17 +40,21 @@ t.test('every error has its exit status', async (t) => {
   t.match(describeError(new TypeError('x')), { message: 'internal error: x', expected: false })
 })
 
+const AT = { address: '8.8.8.8', port: 1 }
+
 t.test('errors of listening', async (t) => {
   const error = (code: string) => Object.assign(new Error('listen'), { code })
-  t.match(listenError(error('EADDRINUSE'), 'port 1 on x', '--socks'), {
+  t.match(listenError(error('EADDRINUSE'), AT, '--socks'), {
     name: 'UsageError',
-    message: /^port 1 on x is in use .* another port with --socks$/,
+    message: /^port 1 on 8\.8\.8\.8 is in use .* another port with --socks$/,
   })
-  t.match(listenError(error('EACCES'), 'port 1 on x', '--listen'), { message: /privileges.*--listen$/ })
-  t.match(listenError(error('EADDRNOTAVAIL'), 'port 1 on x', '--http'), { message: /not an address of this/ })
-  t.match(listenError(error('EAFNOSUPPORT'), 'port 1 on x', '--http'), { message: /EAFNOSUPPORT/ })
+  t.match(listenError(error('EACCES'), AT, '--listen'), { message: /privileges.*--listen$/ })
+  t.match(listenError(error('EADDRNOTAVAIL'), AT, '--http'), {
+    message: /^8\.8\.8\.8 is not an address of this machine: .* --http$/,
+  })
+  t.match(listenError(error('EAFNOSUPPORT'), AT, '--http'), { message: /EAFNOSUPPORT/ })
   const other = error('EMFILE')
-  t.equal(listenError(other, 'x', 'y'), other)
+  t.equal(listenError(other, AT, 'y'), other)
 })
 
 t.test('--version and --help', async (t) => {
@@ -67,7 +75,7 @@ t.test('--version and --help', async (t) => {
       'fits a terminal',
     )
     if (argv.length === 1) for (const name of commands) t.match(world.out, `sstp-socks ${name}`)
-    t.match(world.out, /Exit status: 0 ended on request/)
+    t.equal(world.out.match(/Exit status: 0 ended on request/g)?.length, 1, 'said once')
   }
 })
 
@@ -93,17 +101,29 @@ t.test('the options of every command are in its help', async (t) => {
 
 t.test('wrong use: status 2, one line, and nothing is started', async (t) => {
   const cases: [string[], RegExp][] = [
-    [[], /an argument is missing/],
-    [['connect'], /an argument is missing/],
-    [['ping', 'vpn'], /an argument is missing/],
-    [['resolve'], /an argument is missing/],
-    [['vpn', 'extra'], /unknown argument: extra/],
-    [['vpn', '--', 'extra'], /unknown argument: extra/],
-    [['connect', 'vpn', '--', 'extra'], /unknown argument: extra/],
-    [['ping', 'vpn', 'host', '--', 'extra'], /unknown argument: extra/],
-    [['vpn', '--reconnect'], /unknown argument: reconnect/],
-    [['vpn', '--ipv6'], /unknown argument: ipv6/],
-    [['vpn', '--socks'], /not enough arguments following: socks/],
+    [[], /: <server> is missing/],
+    [['connect'], /: <server> is missing/],
+    [['ping', 'vpn'], /: <host> is missing/],
+    [['resolve'], /: <server> and <name> are missing/],
+    [['run'], /"run" is not there yet/],
+    [['run', 'config.yaml'], /"run" is not there yet/],
+    [['check', 'vpn', '--json=5'], /--json: takes no value/],
+    [['vpn', '--no-ipv6=true'], /--no-ipv6: takes no value/],
+    [['ping', 'vpn', 'host', '-c'], /-c: wants a value/],
+    [['vpn', '--password-fil=s3cret'], /unknown option --password-fil \(/],
+    [['vpn', '--no-such', '-x', 'more'], /unknown option --no-such, -x \(/],
+    [['vpn', '--fooBar'], /unknown option --fooBar \(/],
+    [['vpn', 'one', 'two'], /arguments that nothing takes: one, two \(/],
+    [['ping', 'vpn', '300.1.1.1'], /<host>: "300\.1\.1\.1" is not a host name or address/],
+    [['resolve', 'vpn', 'a..b'], /<name>: "a\.\.b" is not a host name or address/],
+    [['resolve', 'vpn', 'bad name'], /<name>: "bad name" is not a host name or address/],
+    [['vpn', 'extra'], /an argument that nothing takes: extra/],
+    [['vpn', '--', 'extra'], /an argument that nothing takes: extra/],
+    [['connect', 'vpn', '--', 'extra'], /an argument that nothing takes: extra/],
+    [['ping', 'vpn', 'host', '--', 'extra'], /an argument that nothing takes: extra/],
+    [['vpn', '--reconnect'], /unknown option --reconnect/],
+    [['vpn', '--ipv6'], /unknown option --ipv6/],
+    [['vpn', '--socks'], /--socks: wants a value/],
     [['vpn', '--socks', 'x'], /^sstp-socks: --socks: "x" does not end/],
     [['vpn', '--socks', '1', '--socks', '2'], /--socks: is given twice/],
     [['vpn', '--user', ''], /--user: wants a value/],
@@ -112,11 +132,11 @@ t.test('wrong use: status 2, one line, and nothing is started', async (t) => {
     [['vpn', '--ca', '/none/such'], /--ca: ENOENT/],
     [['vpn', '--password-file', '/none/such'], /--password-file: ENOENT/],
     [['vpn', '--insecure', '--pin', 'ab'.repeat(32)], /contradicts --pin/],
-    [['check', 'vpn', '--socks', '1'], /unknown argument: socks/],
-    [['serve'], /--accounts: wants a value/],
+    [['check', 'vpn', '--socks', '1'], /unknown option --socks/],
+    [['serve'], /--accounts: is required/],
     [['serve', '--accounts', '/none/such'], /ENOENT/],
-    [['serve', 'x'], /unknown argument: x/],
-    [['demo', 'x'], /unknown argument: x/],
+    [['serve', 'x'], /an argument that nothing takes: x/],
+    [['demo', 'x'], /an argument that nothing takes: x/],
   ]
   for (const [argv, message] of cases) {
     const world = new World()
@@ -201,4 +221,76 @@ t.test('text that peers choose does nothing to a terminal', async (t) => {
       t.ok(char === '\n' || !/\p{Cc}/u.test(char) || t.fail(argv.join()))
     t.notMatch(world.out + world.err, /^sstp-socks: all is well/m)
   }
+})
+
+/** Its output fails as soon as there is some, as on a full disk. */
+class FullDisk extends World {
+  readonly #told = new Set<(error: Error) => void>()
+
+  onOutputError(listener: (error: Error) => void): () => void {
+    this.#told.add(listener)
+    return () => void this.#told.delete(listener)
+  }
+
+  get watching(): number {
+    return this.#told.size
+  }
+
+  override readonly stdout = (): void => {
+    queueMicrotask(() => {
+      for (const tell of this.#told) tell(new Error('ENOSPC'))
+    })
+  }
+}
+
+t.test('output that goes nowhere ends every command, with status 1', async (t) => {
+  const file = t.testdir()
+  const accounts = join(file, 'accounts')
+  await writeFile(accounts, 'alice:x\n', { mode: 0o600 })
+  for (const argv of [
+    ['vpn'],
+    ['check', 'vpn'],
+    ['ping', 'vpn', 'host'],
+    ['resolve', 'vpn', 'host'],
+    ['serve', '--accounts', accounts, '--state', join(file, 'state')],
+  ]) {
+    for (const json of [[], ['--json']]) {
+      const world = new FullDisk()
+      world.names = { host: ['10.1.1.1'] }
+      world.pongs = [1, 1, 1, 1]
+      t.equal(await world.run(...argv, ...json, '--log-level', 'error'), 1, argv.join(' '))
+      t.equal(world.err, '', 'the one line is said where it was noticed')
+      t.equal(world.watching + world.listening, 0)
+      const [opened, closed] = [/^(open|gateway)/, /^closed (tunnel|gateway)/]
+      t.ok(world.log.some((line) => opened.test(line)) && world.log.some((line) => closed.test(line)))
+    }
+  }
+})
+
+t.test('a closed terminal is a proper end, and a second one the last', async (t) => {
+  const world = new World()
+  world.onReady = () => world.signal('SIGHUP')
+  t.equal(await world.run('vpn', '--json'), 0)
+  t.same(world.events.at(-1), { event: 'stopped', status: 0, signal: 'SIGHUP' })
+  t.ok(world.log.includes('closed tunnel'))
+  const hasty = new World()
+  hasty.onReady = () => {
+    hasty.signal('SIGHUP')
+    hasty.signal('SIGHUP')
+  }
+  await hasty.run('vpn')
+  t.same(hasty.exits, [129])
+})
+
+t.test('milliseconds have one decimal', async (t) => {
+  const world = new World()
+  world.openTunnel = async (options) => {
+    const { onEvent } = options
+    onEvent?.({ type: 'step', step: 'dns', ms: 1.23456789, detail: {} })
+    return world.fakeTunnel(options)
+  }
+  await world.run('check', 'vpn', '--json', '--log-level', 'debug', '--log-format', 'json')
+  t.match(world.events[0], { step: 'dns', ms: 1.2 })
+  t.match(world.err, /"ms":1\.2,/)
+  t.notMatch(world.err, /1\.23/)
 })

@@ -120,7 +120,7 @@ t.test('bad values: one line that names the option', async (t) => {
     [pingSchema, { server, host: 'x', interval: '1' }, /^--interval: 1 is out of range/],
     [pingSchema, { server, host: '' }, /^<host>: wants a value$/],
     [resolveSchema, { server }, /^<name>: wants a value$/],
-    [serveSchema, {}, /^--accounts: wants a value$/],
+    [serveSchema, {}, /^--accounts: is required: a FILE/],
     [serveSchema, { accounts: 'f', listen: '70000' }, /^--listen: "70000" does not end in a port/],
     [serveSchema, { accounts: 'f', cert: 'c' }, /^--cert: needs --key too$/],
     [serveSchema, { accounts: 'f', key: 'c' }, /^--key: needs --cert too$/],

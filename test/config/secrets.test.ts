@@ -63,11 +63,12 @@ t.test('what is missing, said twice, or unreadable', async (t) => {
     [{ user, password: 'p', passwordFile: '-' }, /^the password is given twice/],
     [{ url: { user, password: 'p' }, password: 'p' }, /^the password is given twice/],
     [{ user, passwordFile: join(directory, 'none') }, /^--password-file: ENOENT/],
-    [{ user, passwordFile: directory }, /^--password-file: EISDIR/],
+    [{ user, passwordFile: directory }, /^--password-file: \/.* is a directory, not a file$/],
     [
       { user, passwordFile: join(directory, 'empty') },
       /^--password-file: the first line of .*empty is empty/,
     ],
+    [{ user, passwordFile: '/dev/zero' }, /^--password-file: \/dev\/zero is a device, not a file$/],
     [{ user, passwordFile: join(directory, 'blank') }, /^--password-file: the first line/],
     [{ user, passwordFile: join(directory, 'binary') }, /is not UTF-8 text/],
     [{ user, passwordFile: '-', readStdin: async () => Buffer.alloc(0) }, /first line of standard input/],

@@ -61,8 +61,15 @@ t.test('files that are refused', async (t) => {
     t.equal((await loadAccounts(path)).password('alice'), 's3cret')
   }
   await t.rejects(loadAccounts(join(directory, 'none')), { code: 'ACCOUNTS_UNREADABLE', message: /ENOENT/ })
-  await chmod(directory, 0o700)
-  await t.rejects(loadAccounts(directory), { code: 'ACCOUNTS_UNREADABLE' })
+  for (const mode of [0o700, 0o755]) {
+    await chmod(directory, mode)
+    const message = `cannot read the accounts: ${directory} is a directory, not a file`
+    await t.rejects(loadAccounts(directory), { code: 'ACCOUNTS_UNREADABLE', message })
+  }
+  await t.rejects(loadAccounts('/dev/zero'), { code: 'ACCOUNTS_UNREADABLE', message: /zero is a device/ })
+  const large = join(directory, 'large')
+  await writeFile(large, '#'.repeat(1_048_577), { mode: 0o600 })
+  await t.rejects(loadAccounts(large), { code: 'ACCOUNTS_UNREADABLE', message: /larger than 1024 KiB/ })
   const binary = join(directory, 'binary')
   await writeFile(binary, Buffer.from('alice:\xff\xfe\n', 'latin1'), { mode: 0o600 })
   await t.rejects(loadAccounts(binary), { code: 'ACCOUNTS_SYNTAX', message: /UTF-8/ })

@@ -112,3 +112,19 @@ t.test('a state directory that cannot be made', async (t) => {
   await symlink(join(directory, 'nowhere'), dangling)
   await t.rejects(stateCertificate(dangling), { code: 'CERTIFICATE_UNWRITABLE', message: /^cannot keep/ })
 })
+
+t.test('a state directory where none can be is refused, and soon', async (t) => {
+  // A directory in which the name fits and the longer one of a draft does not.
+  let long = join(t.testdir())
+  while (long.length < 3900) long = join(long, 'x'.repeat(100))
+  long = join(long, 'x'.repeat(4095 - '/server.pem'.length - long.length - 1))
+  await t.rejects(stateCertificate(long), {
+    code: 'CERTIFICATE_UNWRITABLE',
+    // The quote closes behind the name that is known, not behind that of the draft.
+    message: /^cannot keep a certificate: ENAMETOOLONG.*server\.pem'$/,
+  })
+  // Where there is a /proc, nothing can be made in it; elsewhere nothing can be made in a device.
+  const impossible = (await stat('/proc').catch(() => undefined)) === undefined ? '/dev/null/x' : '/proc/x/y'
+  await t.rejects(stateCertificate(impossible), { name: 'CertificateError' })
+  await t.rejects(loadCertificate('/dev/zero', '/dev/zero'), { message: /\/dev\/zero is a device/ })
+})

@@ -473,8 +473,21 @@ t.test('request bodies that are broken', async (t) => {
     if (end) client.socket.end()
     await until(() => list[i]?.closed !== undefined)
     t.same(list[i]?.closed, { code: 'reset' }, 'the server does not take it for a whole one')
+    const answer = /^HTTP\/1\.1 400 .*(malformed|not complete)/s
+    t.match(await client.hearText(answer), answer)
+    client.socket.end()
     await until(() => client.closed)
   }
+  // Behind a response that has begun there is no room for another.
+  const late = await p.client()
+  late.say('POST http://web.example/ HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello')
+  await until(() => list.length === cases.length + 1)
+  list.at(-1)?.say('HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf')
+  await late.hearText(/half$/)
+  late.say('XX\r\n')
+  await until(() => late.closed)
+  t.notMatch(late.text, /400/)
+  t.same(list.at(-1)?.closed, { code: 'reset' })
   const short = await p.client()
   short.say('GET http://web.ex').socket.end()
   await short.hearText(/^HTTP\/1\.1 400 .*not complete/s)

@@ -1,0 +1,52 @@
+import { execFileSync, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { open } from 'node:fs/promises'
+import { join } from 'node:path'
+import { text } from 'node:stream/consumers'
+import { fileURLToPath } from 'node:url'
+import t from 'tap'
+
+// The program as a process of its own, for what only the system can show.
+const MAIN = fileURLToPath(new URL('../../src/cli/main.ts', import.meta.url))
+
+function start(argv: readonly string[], stdout: 'pipe' | number) {
+  const child = spawn(process.execPath, [...process.execArgv, MAIN, ...argv], {
+    stdio: ['ignore', stdout, 'pipe'],
+  })
+  const { stderr } = child
+  if (stderr === null) throw new Error('no standard error')
+  return { child, err: text(stderr) }
+}
+
+t.test('a full disk', async (t) => {
+  const full = await open('/dev/full', 'w')
+  const { child, err: said } = start(['--version'], full.fd)
+  const [err, [status]] = await Promise.all([said, once(child, 'exit')])
+  await full.close()
+  t.equal(status, 1)
+  t.match(err, /^sstp-socks: cannot write to standard output: [^\n]*ENOSPC[^\n]*\n$/)
+})
+
+t.test('a reader who has gone', async (t) => {
+  const { child, err: said } = start(['--help'], 'pipe')
+  child.stdout?.destroy()
+  const [err, [status]] = await Promise.all([said, once(child, 'exit')])
+  t.equal(status, 0)
+  t.equal(err, '')
+})
+
+t.test('a password in a pipe that nobody writes to', async (t) => {
+  const pipe = join(t.testdir(), 'pipe')
+  execFileSync('mkfifo', [pipe])
+  const { child, err: said } = start(
+    ['check', '127.0.0.1:1', '--user', 'alice', '--password-file', pipe],
+    'pipe',
+  )
+  // This waits until the program reads.
+  const writer = await open(pipe, 'w')
+  child.kill('SIGTERM')
+  const [err, [status]] = await Promise.all([said, once(child, 'exit')])
+  await writer.close()
+  t.equal(status, 143)
+  t.equal(err, 'sstp-socks: interrupted by SIGTERM\n')
+})
