@@ -42,7 +42,9 @@ t.test('the README’s two commands and options exist', (t) => {
     t.ok(scripts[script], `npm run ${script}`)
   t.ok(scripts.test)
   t.equal(engines.node, '>=20')
-  const options = read('src/cli/options.ts') + read('src/cli/program.ts') + read('src/cli/serve.ts')
+  const options = ['src/cli/options.ts', 'src/cli/program.ts', 'src/cli/serve.ts', 'bench/run.mjs']
+    .map(read)
+    .join('')
   for (const [, option = ''] of readme.matchAll(/--([a-z][a-z0-9-]+)/g)) {
     if (option === 'socks5-hostname') continue // curl's
     const name = option.replace(/^no-/, '')

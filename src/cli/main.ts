@@ -1,8 +1,8 @@
 #!/usr/bin/env node
 import { setTimeout as delay } from 'node:timers/promises'
-import { readStream } from '../config/files.js'
 import { MAX_PASSWORD_FILE } from '../config/secrets.js'
 import { createDialer } from '../dns/dialer.js'
+import { readStream } from '../gateway/files.js'
 import { listenGateway } from '../gateway/gateway.js'
 import { listenProxy } from '../proxy/server.js'
 import { openTunnel } from '../tunnel/session.js'

@@ -1,6 +1,6 @@
 import { X509Certificate } from 'node:crypto'
+import { readSmallFile } from '../gateway/files.js'
 import { UsageError } from './errors.js'
-import { readSmallFile } from './files.js'
 
 /** Only the first line counts; a limit so that a wrong path does not fill the memory. */
 export const MAX_PASSWORD_FILE = 65_536

@@ -1,4 +1,4 @@
-import { readSmallFile } from '../config/files.js'
+import { readSmallFile } from './files.js'
 import type { Accounts } from './options.js'
 
 export type AccountsErrorCode =

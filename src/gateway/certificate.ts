@@ -4,7 +4,7 @@ import { hostname } from 'node:os'
 import { dirname, join, resolve } from 'node:path'
 import { createSecureContext } from 'node:tls'
 import { generate } from 'selfsigned'
-import { readSmallFile } from '../config/files.js'
+import { readSmallFile } from './files.js'
 
 export type CertificateErrorCode =
   | 'CERTIFICATE_UNREADABLE'

@@ -3,7 +3,7 @@ import { open } from 'node:fs/promises'
 import { join } from 'node:path'
 import { PassThrough, Readable } from 'node:stream'
 import t from 'tap'
-import { readSmallFile, readStream } from '../../src/config/files.js'
+import { readSmallFile, readStream } from '../../src/gateway/files.js'
 
 t.test('files up to the limit', async (t) => {
   const directory = t.testdir({ some: 'x'.repeat(64), empty: '' })
