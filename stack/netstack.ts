@@ -64,6 +64,7 @@ export class NetStack {
   private readonly packet: PacketAddresses = newPacketAddresses()
   private readonly upper: ipv6.UpperLayer = { protocol: 0, offset: 0, pointer: 0, problem: 0 }
   private isClosed = false
+  private peer: IpAddress | undefined
 
   constructor(options: NetStackOptions) {
     this.limits = { ...DEFAULT_LIMITS, ...options.limits }
@@ -105,6 +106,11 @@ export class NetStack {
 
   addAddress(address: IpAddress): void {
     if (!this.addresses.some((a) => a.equals(address))) this.addresses.push(address)
+  }
+
+  /** Only this IPv4 address may send to us from now on: the one that the other end of the link was assigned. */
+  setPeer(address: IpAddress): void {
+    this.peer = address
   }
 
   /** A packet has come: `len` octets of `b` at `off`, read in place and not kept. */
@@ -266,6 +272,7 @@ export class NetStack {
     if (
       this.isMartian(a) ||
       !(ours || this.anyAddress) ||
+      (this.peer !== undefined && this.peer.w3 !== a.s3) ||
       (header > ipv4.IPV4_HEADER && ipv4.hasBadOptions(b, off, header))
     ) {
       this.counters.unwanted++

@@ -8,7 +8,7 @@ const TIMEOUT = 15_000
 const running = new Set()
 
 export class Child {
-  /** @type {Map<number, { resolve(value: any): void, reject(error: Error): void, timer: NodeJS.Timeout }>} */
+  /** @type {Map<number, { resolve(value: unknown): void, reject(error: Error): void, timer: NodeJS.Timeout }>} */
   #waiting = new Map()
   #count = 0
   #ended = false

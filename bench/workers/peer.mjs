@@ -42,7 +42,7 @@ function hold(socket) {
   socket.on('data', () => {})
 }
 
-/** @param {import('node:net').Server} server @param {(socket: any) => void} serve @returns {Promise<number>} */
+/** @param {import('node:net').Server} server @param {(socket: import('node:net').Socket) => void} serve @returns {Promise<number>} */
 function open(server, serve) {
   server.on('setSecureContext' in server ? 'secureConnection' : 'connection', (socket) => {
     socket.on('error', () => {})

@@ -171,11 +171,8 @@ export const serveSchema = z
 export const demoSchema = z.strictObject({ ...logging, once: flag().default(false) })
 
 export type TunnelSettings = z.output<typeof tunnelSchema>
-export type ConnectSettings = z.output<typeof connectSchema>
 export type PingSettings = z.output<typeof pingSchema>
-export type ResolveSettings = z.output<typeof resolveSchema>
 export type ServeSettings = z.output<typeof serveSchema>
-export type DemoSettings = z.output<typeof demoSchema>
 
 /** The positional arguments, whose names are shown without dashes. */
 const POSITIONAL = new Set(['server', 'host', 'name'])

@@ -182,7 +182,10 @@ export class ClientCall implements CallOwner, EgressTcpHost {
         this.auth = event.method
         return
       case 'ipv4-up': {
-        this.address = event.peer === undefined ? undefined : IpAddress.fromBytes(event.peer)?.toString()
+        const peer = event.peer === undefined ? undefined : IpAddress.fromBytes(event.peer)
+        // Nobody sends in another's name.
+        if (peer !== undefined) this.stack.setPeer(peer)
+        this.address = peer?.toString()
         this.stack.setMtu(this.call.ppp.mtu)
         this.maybeUp()
         return

@@ -10,7 +10,7 @@ import type { PppEvent, PppLink } from '../ppp/link.js'
 import type { SstpCall, SstpEvent } from '../sstp/call.js'
 import { describe as describeSstp } from '../sstp/describe.js'
 import { Framer, type PacketSink } from '../sstp/framer.js'
-import { emitDataHeader, HEADER, MAX_PACKET } from '../sstp/packet.js'
+import { emitDataHeader, HEADER } from '../sstp/packet.js'
 import type { Machine } from './driver.js'
 
 /** Octets in front of an IP packet: SSTP header, then PPP's `FF 03` and protocol. */
@@ -216,6 +216,3 @@ export class Call implements Machine, PacketSink {
     }
   }
 }
-
-/** Room that the driver must leave for the next packet. */
-export const MAX_CALL_OUTPUT = MAX_PACKET

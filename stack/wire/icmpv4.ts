@@ -12,7 +12,6 @@ export const ECHO_REPLY = 0
 export const UNREACHABLE = 3
 export const ECHO_REQUEST = 8
 export const TIME_EXCEEDED = 11
-export const PARAMETER_PROBLEM = 12
 
 export const UNREACHABLE_NET = 0
 export const UNREACHABLE_HOST = 1

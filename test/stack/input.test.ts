@@ -1,5 +1,5 @@
 import t from 'tap'
-import { IpAddress, type UdpSocket } from '../../stack/index.js'
+import { IpAddress, NetStack, type UdpSocket } from '../../stack/index.js'
 import { Host } from '../helpers/host.js'
 import {
   address,
@@ -320,4 +320,27 @@ t.test('addresses', async (t) => {
   }
   for (const port of [0, -1, 65536])
     t.equal(h.stack.connect({ address: address('10.0.0.2'), port }, 0), 'host-unreachable')
+})
+
+t.test('with a peer set, only that address may send', (t) => {
+  const stack = new NetStack({ mtu: 1400, random: (b) => void b.fill(7), anyAddress: true })
+  const own = IpAddress.parse('10.0.0.1') as IpAddress
+  stack.addAddress(own)
+  stack.setPeer(IpAddress.parse('10.0.0.2') as IpAddress)
+  const out = new Uint8Array(1400)
+  for (const [from, answers] of [
+    ['10.0.0.3', 0],
+    ['10.0.0.2', 1],
+    ['192.168.1.1', 0],
+  ] as const) {
+    const sender = new NetStack({ mtu: 1400, random: (b) => void b.fill(9) })
+    sender.addAddress(IpAddress.parse(from) as IpAddress)
+    sender.openPing()?.send(own, 1, new Uint8Array(8))
+    const n = sender.output(out, 0, 0)
+    const before = stack.counters.unwanted
+    stack.input(out, 0, n, 0)
+    t.equal(stack.output(new Uint8Array(1400), 0, 0) > 0 ? 1 : 0, answers, from)
+    t.equal(stack.counters.unwanted - before, 1 - answers)
+  }
+  t.end()
 })
