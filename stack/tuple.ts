@@ -43,10 +43,12 @@ export interface PacketAddresses {
   d3: number
   /** Folded sum of both addresses. */
   sum: number
+  /** The two ECN bits of the IP header (RFC 3168 5). */
+  ecn: number
 }
 
 export function newPacketAddresses(): PacketAddresses {
-  return { family: 4, s0: 0, s1: 0, s2: 0, s3: 0, d0: 0, d1: 0, d2: 0, d3: 0, sum: 0 }
+  return { family: 4, s0: 0, s1: 0, s2: 0, s3: 0, d0: 0, d1: 0, d2: 0, d3: 0, sum: 0, ecn: 0 }
 }
 
 export function sourceOf(a: PacketAddresses): IpAddress {

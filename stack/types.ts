@@ -40,10 +40,22 @@ export interface StackLimits {
   readonly connections: number
   /** Connections in TIME-WAIT; the oldest goes first. */
   readonly timeWait: number
-  /** Receive buffer of a connection, octets: also the largest window announced. */
+  /** Receive buffer of a connection at its start, octets: also the largest window announced then. */
   readonly receiveBuffer: number
-  /** Octets queued for sending above which `write` says stop. */
+  /** How far that grows while the reader keeps up and the window is what limits (buffer auto-tuning). */
+  readonly receiveBufferMax: number
+  /** Octets queued for sending above which `write` says stop; twice the congestion window if that is more. */
   readonly sendBuffer: number
+  /** But never above this. */
+  readonly sendBufferMax: number
+  /** Segments of a connection that may be in flight, whatever the windows say: each costs memory of its own. */
+  readonly segmentsInFlight: number
+  /** Octets that all connections together may hold; above half of it no buffer grows, at it nothing is kept out of order. */
+  readonly memory: number
+  /** Datagrams in reassembly, of all senders and of one; and the octets of all their fragments. */
+  readonly reassemblyDatagrams: number
+  readonly reassemblyPerSource: number
+  readonly reassemblyBytes: number
   /** Ranges received out of order that are kept, per connection. */
   readonly outOfOrderRanges: number
   /** Half-open connections of one listener. */
@@ -60,8 +72,15 @@ export interface StackLimits {
 export const DEFAULT_LIMITS: StackLimits = {
   connections: 65536,
   timeWait: 4096,
-  receiveBuffer: 1 << 20,
-  sendBuffer: 1 << 20,
+  receiveBuffer: 1 << 18,
+  receiveBufferMax: 1 << 23,
+  sendBuffer: 1 << 18,
+  sendBufferMax: 1 << 23,
+  segmentsInFlight: 16384,
+  memory: 1 << 28,
+  reassemblyDatagrams: 64,
+  reassemblyPerSource: 8,
+  reassemblyBytes: 1 << 22,
   outOfOrderRanges: 64,
   backlog: 256,
   datagramQueue: 1 << 18,
@@ -83,6 +102,12 @@ export interface TcpTimes {
   readonly timeWait: number
   /** In SYN-RECEIVED. */
   readonly handshake: number
+  /** RFC 8985 7.2: how long the other side may hold an acknowledgement back. */
+  readonly maxAckDelay: number
+  /** RFC 4821 7.7, RFC 8899 5.1.1 (PMTU_RAISE_TIMER): after that a larger packet is tried again. */
+  readonly pathMtuRaise: number
+  /** Fragments of a datagram wait that long for the rest (RFC 791 3.2, RFC 8200 4.5). */
+  readonly reassembly: number
 }
 
 export const DEFAULT_TIMES: TcpTimes = {
@@ -93,6 +118,9 @@ export const DEFAULT_TIMES: TcpTimes = {
   delayedAck: 40,
   timeWait: 60_000,
   handshake: 63_000,
+  maxAckDelay: 200,
+  pathMtuRaise: 600_000,
+  reassembly: 30_000,
 }
 
 /** Counters since the stack was made. Plain numbers, read at any time. */
@@ -103,14 +131,31 @@ export interface StackCounters {
   bytesOut: number
   /** Not an IP packet, cut short, or with a bad checksum. */
   malformed: number
-  /** Good, but for nobody here, or of a kind that is not handled (fragments among them). */
+  /** Good, but for nobody here, or of a kind that is not handled. */
   unwanted: number
+  /** Fragments that came, datagrams put together from them, and datagrams given up (overlap, limits, time). */
   fragments: number
+  reassembled: number
+  reassemblyFailed: number
+  /** Packets that went out in fragments. */
+  fragmented: number
   segmentsIn: number
   segmentsOut: number
   retransmissions: number
+  /** Retransmission time-outs; recoveries begun by acknowledgements; both when they turned out to be a mistake. */
   timeouts: number
   fastRetransmits: number
+  spuriousRecoveries: number
+  /** Tail loss probes (RFC 8985 7). */
+  tailProbes: number
+  /** Duplicates of ours that the other side reported (RFC 2883), and reports that it took back (RFC 2018 8). */
+  dsacks: number
+  reneges: number
+  /** Congestion told by ECN: echoes acted on, and marks received. */
+  ecnEchoes: number
+  ecnMarks: number
+  /** Paths found to swallow packets above a size (RFC 4821). */
+  blackHoles: number
   outOfOrder: number
   duplicates: number
   resetsSent: number
@@ -134,11 +179,21 @@ export function newCounters(): StackCounters {
     malformed: 0,
     unwanted: 0,
     fragments: 0,
+    reassembled: 0,
+    reassemblyFailed: 0,
+    fragmented: 0,
     segmentsIn: 0,
     segmentsOut: 0,
     retransmissions: 0,
     timeouts: 0,
     fastRetransmits: 0,
+    spuriousRecoveries: 0,
+    tailProbes: 0,
+    dsacks: 0,
+    reneges: 0,
+    ecnEchoes: 0,
+    ecnMarks: 0,
+    blackHoles: 0,
     outOfOrder: 0,
     duplicates: 0,
     resetsSent: 0,

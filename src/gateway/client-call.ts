@@ -93,8 +93,10 @@ export class ClientCall implements CallOwner, EgressTcpHost {
       limits: {
         connections: MAX_CONNECTIONS,
         backlog: MAX_OPENING,
-        receiveBuffer: BUFFER,
-        sendBuffer: BUFFER,
+        receiveBuffer: BUFFER / 2,
+        receiveBufferMax: BUFFER,
+        sendBuffer: BUFFER / 2,
+        sendBufferMax: BUFFER,
       },
     })
     this.stack.addAddress(context.own)

@@ -7,8 +7,8 @@ import * as ipv6 from '../wire/ipv6.js'
 export const DEFAULT_TTL = 64
 
 /** Writes the IP header in front of `payload` octets of `proto` for a packet of ours. @returns the packet's length */
-export function emitIp(b: Uint8Array, o: number, t: Tuple, proto: number, payload: number): number {
-  return emitIpBetween(b, o, t.local, t.remote, proto, payload)
+export function emitIp(b: Uint8Array, o: number, t: Tuple, proto: number, payload: number, tos = 0): number {
+  return emitIpBetween(b, o, t.local, t.remote, proto, payload, tos)
 }
 
 export function emitIpBetween(
@@ -18,14 +18,15 @@ export function emitIpBetween(
   dst: IpAddress,
   proto: number,
   payload: number,
+  tos = 0,
 ): number {
   if (dst.family === 4) {
     // RFC 6864 4.1: with DF set the identification means nothing.
     const total = ipv4.IPV4_HEADER + payload
-    ipv4.emit(b, o, total, 0, 0, ipv4.IPV4_DF, DEFAULT_TTL, proto, src.w3, dst.w3)
+    ipv4.emit(b, o, total, tos, 0, ipv4.IPV4_DF, DEFAULT_TTL, proto, src.w3, dst.w3)
     return total
   }
-  ipv6.emit(b, o, payload, 0, proto, DEFAULT_TTL)
+  ipv6.emit(b, o, payload, tos, proto, DEFAULT_TTL)
   setAddress(b, o + ipv6.SOURCE, src)
   setAddress(b, o + ipv6.DESTINATION, dst)
   return ipv6.IPV6_HEADER + payload
