@@ -1,7 +1,7 @@
 /**
  * ICMP errors: making them (RFC 1122 3.2.2, RFC 4443 2.4) and reading what they quote (RFC 5927).
  */
-import { setU16, setU32, u16 } from '../bytes.js'
+import { setU16, setU32, u8, u16 } from '../bytes.js'
 import { combine, sum32 } from '../checksum.js'
 import { emitIpBetween } from '../ip/output.js'
 import { type Seq, seq } from '../seq.js'
@@ -12,11 +12,29 @@ import * as v4 from '../wire/icmpv4.js'
 import * as v6 from '../wire/icmpv6.js'
 import * as ipv4 from '../wire/ipv4.js'
 import * as ipv6 from '../wire/ipv6.js'
+import * as fragment from '../wire/ipv6-fragment.js'
 import * as tcp from '../wire/tcp.js'
 
 /** RFC 1812 4.3.2.3 and RFC 4443 2.4 (c): how large an error may be. */
 const MAX_ERROR_V4 = 576
 const MAX_ERROR_V6 = ipv6.IPV6_MIN_MTU
+/** More of a packet is never quoted, in either family. */
+export const MAX_QUOTE = MAX_ERROR_V6
+
+/**
+ * RFC 1122 3.2.2, RFC 4443 2.4 (e): about errors nothing is ever said, wherever in the packet they stand; nor about
+ * fragments of what may be one.
+ */
+export function isIcmpError(b: Uint8Array, off: number): boolean {
+  if (u8(b, off) >>> 4 === 4) {
+    if (ipv4.protocol(b, off) !== ipv4.PROTO_ICMP) return false
+    if (ipv4.fragmentOffset(b, off) !== 0) return true
+    const type = u8(b, off + ((u8(b, off) & 15) << 2))
+    return type !== v4.ECHO_REQUEST && type !== v4.ECHO_REPLY
+  }
+  const at = ipv6.findUpper(b, off, ipv4.PROTO_ICMPV6)
+  return at >= 0 && (u8(b, at) < v6.V6_FIRST_INFORMATIONAL || u8(b, at) === v6.V6_REDIRECT)
+}
 
 /** A token bucket (RFC 4443 2.4 (f), RFC 1812 4.3.2.8). */
 export class RateLimit {
@@ -125,10 +143,12 @@ export interface Quoted {
   /** Of an ICMP message: its type, and of an echo request its identifier. */
   icmpType: number
   identifier: number
+  /** Of the whole IP packet (RFC 5927 7.2: what was too large was larger than what the error asks for); 0 if unknown. */
+  length: number
 }
 
 export function newQuoted(): Quoted {
-  return { protocol: 0, localPort: 0, remotePort: 0, seq: seq(0), icmpType: 0, identifier: 0 }
+  return { protocol: 0, localPort: 0, remotePort: 0, seq: seq(0), icmpType: 0, identifier: 0, length: 0 }
 }
 
 /**
@@ -151,25 +171,37 @@ export function readQuoted(
     // The quote may be cut, and routers change TTL and checksum: only the layout is checked.
     if (len < ipv4.IPV4_HEADER) return false
     const header = ((b[o] as number) & 15) << 2
-    if (header < ipv4.IPV4_HEADER || len < header + 8 || ipv4.isFragment(b, o)) return false
+    if (header < ipv4.IPV4_HEADER || len < header + 8) return false
+    // Only the first fragment says whose it was.
+    if (ipv4.fragmentOffset(b, o) !== 0) return false
     a.family = 4
     a.s0 = a.s1 = a.d0 = a.d1 = 0
     a.s2 = a.d2 = 0xffff
     a.s3 = ipv4.destination(b, o)
     a.d3 = ipv4.source(b, o)
     out.protocol = ipv4.protocol(b, o)
+    out.length = ipv4.totalLength(b, o)
     t = o + header
   } else {
     if (len < ipv6.IPV6_HEADER + 8) return false
     a.family = 6
     readV6(b, o, a)
-    const proto = ipv6.nextHeader(b, o)
-    // We send no extension headers, so a quote that has them is not of our making.
+    let proto = ipv6.nextHeader(b, o)
+    const payload = ipv6.payloadLength(b, o)
+    out.length = payload === 0 ? 0 : ipv6.IPV6_HEADER + payload
+    t = o + ipv6.IPV6_HEADER
+    if (proto === ipv6.NEXT_FRAGMENT) {
+      if (len < ipv6.IPV6_HEADER + fragment.FRAGMENT_HEADER + 8 || fragment.offset(b, t) !== 0) return false
+      proto = fragment.next(b, t)
+      t += fragment.FRAGMENT_HEADER
+    }
+    // We send no other extension headers, so a quote that has them is not of our making.
     if (proto === ipv6.NEXT_HOP_BY_HOP || proto === ipv6.NEXT_ROUTING || proto === ipv6.NEXT_DESTINATION)
       return false
     out.protocol = proto
-    t = o + ipv6.IPV6_HEADER
   }
+  // Some hosts quote the length field in an order of their own (RFC 1191 5).
+  if (out.length < t + 8 - o) out.length = 0
   out.localPort = u16(b, t)
   out.remotePort = u16(b, t + 2)
   out.seq = tcp.seqNumber(b, t)

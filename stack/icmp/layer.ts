@@ -1,9 +1,9 @@
 import { copyOf } from '../bytes.js'
 import { combine, sum32 } from '../checksum.js'
-import { emitIpBetween } from '../ip/output.js'
+import type { WayOut } from '../ip/fragmenter.js'
 import type { Emitter, Scheduler } from '../scheduler.js'
 import type { TcpLayer } from '../tcp/layer.js'
-import { destinationOf, newPacketAddresses, type PacketAddresses, sourceOf } from '../tuple.js'
+import { newPacketAddresses, type PacketAddresses, sourceOf } from '../tuple.js'
 import {
   type Instant,
   type Random,
@@ -18,7 +18,8 @@ import type { IpAddress } from '../wire/address.js'
 import * as v4 from '../wire/icmpv4.js'
 import * as v6 from '../wire/icmpv6.js'
 import { PROTO_ICMP, PROTO_ICMPV6, PROTO_TCP, PROTO_UDP } from '../wire/ipv4.js'
-import { meaning, newQuoted, pseudo, type Quoted, readQuoted } from './errors.js'
+import { EchoReplies } from './echo.js'
+import { meaning, newQuoted, type Quoted, readQuoted } from './errors.js'
 import { type PingHost, PingSocket } from './ping.js'
 
 export interface IcmpLayerOptions {
@@ -26,20 +27,21 @@ export interface IcmpLayerOptions {
   readonly counters: StackCounters
   readonly datagramQueue: number
   readonly scheduler: Scheduler
+  readonly way: WayOut
   readonly tcp: TcpLayer
   readonly udp: UdpLayer
-  mtu(): number
   sourceFor(remote: IpAddress): IpAddress | undefined
   /** True if the packet's destination is an address of the stack's own. */
   isOurs(a: PacketAddresses): boolean
   mark(s: PingSocket, bits: number): void
-  reply(packet: Uint8Array): void
 }
 
 /** ICMP and ICMPv6: echo both ways, errors to the sockets they concern (RFC 792, RFC 4443, RFC 5927). */
 export class IcmpLayer implements PingHost {
   readonly datagramQueue: number
+  readonly way: WayOut
   private readonly options: IcmpLayerOptions
+  private readonly echoes: EchoReplies
   private readonly sockets = new Map<number, PingSocket>()
   private readonly quotedAddresses = newPacketAddresses()
   private readonly quoted = newQuoted()
@@ -47,6 +49,8 @@ export class IcmpLayer implements PingHost {
   constructor(options: IcmpLayerOptions) {
     this.options = options
     this.datagramQueue = options.datagramQueue
+    this.way = options.way
+    this.echoes = new EchoReplies(options)
   }
 
   get size(): number {
@@ -54,7 +58,7 @@ export class IcmpLayer implements PingHost {
   }
 
   get memory(): number {
-    let n = 0
+    let n = this.echoes.memory
     for (const s of this.sockets.values()) n += s.memory
     return n
   }
@@ -80,7 +84,7 @@ export class IcmpLayer implements PingHost {
     }
     const type = v4.type(b, o)
     if (type === v4.ECHO_REQUEST) {
-      if (ours) this.echo(b, o, len, a)
+      if (ours) this.echoes.answer(b, o, len, a)
     } else if (type === v4.ECHO_REPLY) {
       if (ours) this.reply(b, o, len, a)
     } else if (type === v4.UNREACHABLE && v4.code(b, o) === v4.FRAGMENTATION_NEEDED) {
@@ -100,7 +104,7 @@ export class IcmpLayer implements PingHost {
     }
     const type = v6.type(b, o)
     if (type === v6.V6_ECHO_REQUEST) {
-      if (ours) this.echo(b, o, len, a)
+      if (ours) this.echoes.answer(b, o, len, a)
     } else if (type === v6.V6_ECHO_REPLY) {
       if (ours) this.reply(b, o, len, a)
     } else if (type === v6.V6_PACKET_TOO_BIG) {
@@ -119,14 +123,11 @@ export class IcmpLayer implements PingHost {
   }
 
   close(): void {
+    this.echoes.close()
     for (const s of [...this.sockets.values()]) {
       s.close()
       this.options.mark(s, READY_CLOSED)
     }
-  }
-
-  mtu(): number {
-    return this.options.mtu()
   }
 
   sourceFor(remote: IpAddress): IpAddress | undefined {
@@ -135,26 +136,6 @@ export class IcmpLayer implements PingHost {
 
   schedule(e: Emitter): void {
     this.options.scheduler.schedule(e)
-  }
-
-  /** RFC 1122 3.2.2.6: the reply has the request's data, and its addresses exchanged. */
-  private echo(b: Uint8Array, o: number, len: number, a: PacketAddresses): void {
-    const from = destinationOf(a)
-    const to = sourceOf(a)
-    const ip = to.family === 4 ? 20 : 40
-    if (ip + len > this.options.mtu()) return
-    const packet = new Uint8Array(ip + len)
-    packet.set(b.subarray(o, o + len), ip)
-    const id = v4.identifier(b, o)
-    const sequence = v4.sequence(b, o)
-    if (to.family === 4) {
-      v4.emit(packet, ip, len, v4.ECHO_REPLY, 0, id, sequence)
-      emitIpBetween(packet, 0, from, to, PROTO_ICMP, len)
-    } else {
-      v6.emit(packet, ip, len, v6.V6_ECHO_REPLY, 0, id, sequence, pseudo(from, to, len))
-      emitIpBetween(packet, 0, from, to, PROTO_ICMPV6, len)
-    }
-    this.options.reply(packet)
   }
 
   private reply(b: Uint8Array, o: number, len: number, a: PacketAddresses): void {
@@ -189,9 +170,10 @@ export class IcmpLayer implements PingHost {
     if (q === undefined) return
     if (q.protocol === PROTO_TCP) {
       const c = this.options.tcp.find(this.quotedAddresses, q.remotePort, q.localPort)
-      if (c?.inFlight(q.seq)) c.packetTooBig(mtu, now)
-    } else {
-      this.tell(q, family, 'too-large')
+      if (c?.inFlight(q.seq)) c.packetTooBig(mtu, q.length, now)
+    } else if (this.tell(q, family, 'too-large')) {
+      // The next datagrams to there go in fragments.
+      this.options.way.pathMtu.lower(sourceOf(this.quotedAddresses), mtu, now, q.length)
     }
   }
 
@@ -201,21 +183,21 @@ export class IcmpLayer implements PingHost {
     return readQuoted(b, at, len - v4.ICMP_HEADER, family, this.quotedAddresses, q) ? q : undefined
   }
 
-  /** The socket without connection state that sent what is quoted hears of it. */
-  private tell(q: Quoted, family: 4 | 6, error: SocketError): void {
+  /** The socket without connection state that sent what is quoted hears of it. @returns false if there is none */
+  private tell(q: Quoted, family: 4 | 6, error: SocketError): boolean {
     const a = this.quotedAddresses
     const ours = this.options.isOurs(a)
     if (q.protocol === PROTO_UDP) {
-      this.options.udp.icmpError(a, q.remotePort, q.localPort, ours, error)
-      return
+      return this.options.udp.icmpError(a, q.remotePort, q.localPort, ours, error)
     }
     const request =
       family === 4
         ? q.protocol === PROTO_ICMP && q.icmpType === v4.ECHO_REQUEST
         : q.protocol === PROTO_ICMPV6 && q.icmpType === v6.V6_ECHO_REQUEST
     const s = request && ours ? this.sockets.get(q.identifier) : undefined
-    if (s === undefined) return
+    if (s === undefined) return false
     s.icmpError({ error, remote: { address: sourceOf(a), port: 0 } })
     this.options.mark(s, READY_ERROR)
+    return true
   }
 }

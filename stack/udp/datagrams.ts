@@ -2,7 +2,9 @@ import type { SocketAddress, SocketError } from '../types.js'
 
 /** A datagram that has come. */
 export interface Datagram {
+  /** The payload; not part of any buffer of the stack. */
   readonly data: Uint8Array
+  /** Who sent it. */
   readonly from: SocketAddress
   /** Where it was sent to: one of our addresses, or any with an any-address socket. */
   readonly to: SocketAddress
@@ -23,12 +25,15 @@ export class DatagramQueue<T> {
     return this.first === this.items.length
   }
 
+  hasRoom(size: number): boolean {
+    return this.bytes + size + OVERHEAD <= this.limit
+  }
+
   /** @returns false if it does not fit: it is dropped. An empty one counts too, or nothing would bound them. */
   push(item: T, size: number): boolean {
-    const cost = size + OVERHEAD
-    if (this.bytes + cost > this.limit) return false
+    if (!this.hasRoom(size)) return false
     this.items.push(item)
-    this.bytes += cost
+    this.bytes += size + OVERHEAD
     return true
   }
 
@@ -61,8 +66,15 @@ export class DatagramQueue<T> {
 /** What an object costs beside its octets, roughly. */
 const OVERHEAD = 64
 
+/** For queues of packets. */
+export function packetSize(p: Uint8Array): number {
+  return p.length
+}
+
 /** An ICMP error that a socket without connection state hears of. */
 export interface SocketNews {
+  /** What the ICMP message says. */
   readonly error: SocketError
+  /** Where the datagram that it is about was sent to; for ping sockets the port is 0. */
   readonly remote: SocketAddress
 }

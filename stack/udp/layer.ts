@@ -1,5 +1,6 @@
 import { copyOf } from '../bytes.js'
 import { combine, sum } from '../checksum.js'
+import type { WayOut } from '../ip/fragmenter.js'
 import type { Emitter, Scheduler } from '../scheduler.js'
 import { destinationOf, type PacketAddresses, sourceOf } from '../tuple.js'
 import {
@@ -20,7 +21,7 @@ export interface UdpLayerOptions {
   readonly counters: StackCounters
   readonly datagramQueue: number
   readonly scheduler: Scheduler
-  mtu(): number
+  readonly way: WayOut
   sourceFor(remote: IpAddress): IpAddress | undefined
   mark(s: UdpSocket, bits: number): void
 }
@@ -31,6 +32,7 @@ const PORTS = 65536 - FIRST_PORT
 /** All UDP sockets of a stack, by local port, and at most one that takes the rest. */
 export class UdpLayer implements UdpHost {
   readonly datagramQueue: number
+  readonly way: WayOut
   private readonly options: UdpLayerOptions
   private readonly byPort = new Map<number, UdpSocket>()
   private any: UdpSocket | undefined
@@ -38,6 +40,7 @@ export class UdpLayer implements UdpHost {
   constructor(options: UdpLayerOptions) {
     this.options = options
     this.datagramQueue = options.datagramQueue
+    this.way = options.way
   }
 
   get size(): number {
@@ -109,18 +112,22 @@ export class UdpLayer implements UdpHost {
     return true
   }
 
-  /** An ICMP error quotes a datagram that came, it says, from us; `ours`: from an address of our own. */
+  /**
+   * An ICMP error quotes a datagram that came, it says, from us; `ours`: from an address of our own.
+   * @returns false if no socket can have sent it
+   */
   icmpError(
     a: PacketAddresses,
     remotePort: number,
     localPort: number,
     ours: boolean,
     error: SocketError,
-  ): void {
+  ): boolean {
     const s = this.find(a, remotePort, localPort, ours)
-    if (s === undefined) return
+    if (s === undefined) return false
     s.icmpError({ error, remote: { address: sourceOf(a), port: remotePort } })
     this.options.mark(s, READY_ERROR)
+    return true
   }
 
   closed(s: UdpSocket): void {
@@ -136,10 +143,6 @@ export class UdpLayer implements UdpHost {
       s.close()
       this.options.mark(s, READY_CLOSED)
     }
-  }
-
-  mtu(): number {
-    return this.options.mtu()
   }
 
   sourceFor(remote: IpAddress): IpAddress | undefined {

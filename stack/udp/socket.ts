@@ -1,5 +1,6 @@
 import { combine, finish, sum } from '../checksum.js'
-import { emitIpBetween } from '../ip/output.js'
+import { Fragmenter, type WayOut } from '../ip/fragmenter.js'
+import { emitDatagramIp, maxPayload } from '../ip/output.js'
 import type { ReadySocket } from '../ready.js'
 import type { Emitter } from '../scheduler.js'
 import type { Instant, SocketAddress, SocketError } from '../types.js'
@@ -7,12 +8,12 @@ import type { IpAddress } from '../wire/address.js'
 import { IPV4_HEADER, PROTO_UDP } from '../wire/ipv4.js'
 import { IPV6_HEADER } from '../wire/ipv6.js'
 import * as udp from '../wire/udp.js'
-import { type Datagram, DatagramQueue, type SocketNews } from './datagrams.js'
+import { type Datagram, DatagramQueue, packetSize, type SocketNews } from './datagrams.js'
 
 /** What a UDP socket needs of the stack around it. */
 export interface UdpHost {
   readonly datagramQueue: number
-  mtu(): number
+  readonly way: WayOut
   /** Source address towards `remote`; undefined if the family has none. */
   sourceFor(remote: IpAddress): IpAddress | undefined
   schedule(e: Emitter): void
@@ -20,6 +21,7 @@ export interface UdpHost {
   countOut(): void
 }
 
+/** How a UDP socket is to be bound. */
 export interface UdpOptions {
   /** 0 or absent: a free port is chosen. The socket has it on all addresses of the stack's own. */
   readonly port?: number
@@ -31,25 +33,37 @@ export interface UdpOptions {
 
 /** A UDP socket (RFC 768). */
 export class UdpSocket implements Emitter, ReadySocket {
+  /** Tells the kinds of {@link AnySocket} apart. */
   readonly kind = 'udp'
+  /** Its port on all our addresses; 0 with `any`. */
   readonly port: number
+  /** The only one it hears, if there is one. */
   readonly remote: SocketAddress | undefined
+  /** It takes every datagram that no other socket wants. */
   readonly any: boolean
+  /** For whoever uses the stack, which never looks at it. */
   owner: unknown
   /** The last ICMP error that concerned the socket; reading it is taking it. */
   private news: SocketNews | undefined
   private readonly host: UdpHost
   private readonly incoming: DatagramQueue<Datagram>
   private readonly outgoing: DatagramQueue<Uint8Array>
+  private readonly fragmenter: Fragmenter
   private open = true
-  /** For the scheduler: a flow that is quiet goes first anyway, and a flood must not. */
+  /** For the scheduler: a flow that is quiet goes first anyway, and a flood must not. @internal */
   readonly prompt = false
 
+  /** @internal */
   readyBits = 0
+  /** @internal */
   readyNext: ReadySocket | undefined
+  /** @internal */
   schedNext: Emitter | undefined
+  /** @internal */
   schedPrev: Emitter | undefined
+  /** @internal */
   schedQueue = 0
+  /** @internal */
   schedCredit = 0
 
   constructor(host: UdpHost, port: number, options: UdpOptions) {
@@ -59,10 +73,12 @@ export class UdpSocket implements Emitter, ReadySocket {
     this.any = options.any ?? false
     this.incoming = new DatagramQueue(host.datagramQueue)
     this.outgoing = new DatagramQueue(host.datagramQueue)
+    this.fragmenter = new Fragmenter(host.way)
   }
 
   /**
-   * Queues a datagram. `from` is for any-address sockets: they answer from where they were asked.
+   * Queues a datagram of at most 65507 octets (IPv6: 65527); what is above the path's MTU goes in fragments.
+   * `from` is for any-address sockets: they answer from where they were asked.
    * @returns an error, or undefined; `'no-room'` means that it was dropped, as UDP may
    */
   send(data: Uint8Array, to: SocketAddress, from?: SocketAddress): SocketError | 'no-room' | undefined {
@@ -79,13 +95,13 @@ export class UdpSocket implements Emitter, ReadySocket {
     if (to.port < 1 || to.port > 65535) return 'host-unreachable'
     const ip = to.address.family === 4 ? IPV4_HEADER : IPV6_HEADER
     const length = udp.UDP_HEADER + data.length
-    if (ip + length > this.host.mtu()) return 'too-large'
+    if (length > maxPayload(to.address.family)) return 'too-large'
     const packet = new Uint8Array(ip + length)
     udp.emit(packet, ip, from?.port ?? this.port, to.port, length)
     packet.set(data, ip + udp.UDP_HEADER)
     const pseudo = combine(combine(source.sum, to.address.sum), combine(PROTO_UDP, length))
     udp.setChecksum(packet, ip, finish(combine(pseudo, sum(packet, ip, length))))
-    emitIpBetween(packet, 0, source, to.address, PROTO_UDP, length)
+    emitDatagramIp(packet, source, to.address, PROTO_UDP, length, this.host.way.ids)
     if (!this.outgoing.push(packet, packet.length)) return 'no-room'
     this.host.schedule(this)
     return undefined
@@ -103,6 +119,7 @@ export class UdpSocket implements Emitter, ReadySocket {
     return news
   }
 
+  /** Ends it at once: its port is free, and what is queued both ways is dropped. */
   close(): void {
     if (!this.open) return
     this.open = false
@@ -116,29 +133,29 @@ export class UdpSocket implements Emitter, ReadySocket {
     return this.incoming.bytes + this.outgoing.bytes
   }
 
-  /** From the stack. @returns false if there is no room */
+  /** From the stack. @returns false if there is no room @internal */
   deliver(d: Datagram): boolean {
     return this.incoming.push(d, d.data.length)
   }
 
-  /** From the stack. */
+  /** From the stack. @internal */
   icmpError(news: SocketNews): void {
     this.news = news
   }
 
-  emit(dst: Uint8Array, off: number, _now: Instant): number {
-    const packet = this.outgoing.shift(packetSize)
+  /** @internal */
+  emit(dst: Uint8Array, off: number, now: Instant): number {
+    const packet = this.outgoing.peek()
     if (packet === undefined) return 0
-    dst.set(packet, off)
-    this.host.countOut()
-    return packet.length
+    const n = this.fragmenter.emit(packet, dst, off, now)
+    if (!this.fragmenter.busy) {
+      this.outgoing.shift(packetSize)
+      this.host.countOut()
+    }
+    return n
   }
 }
 
 function datagramSize(d: Datagram): number {
   return d.data.length
-}
-
-function packetSize(p: Uint8Array): number {
-  return p.length
 }

@@ -20,8 +20,11 @@ export const PROTO_TCP = 6
 export const PROTO_UDP = 17
 export const PROTO_ICMPV6 = 58
 
+/** A total length has 16 bits. */
+export const IPV4_MAX = 65535
 export const IPV4_DF = 0x4000
-const MF_AND_OFFSET = 0x3fff
+export const IPV4_MF = 0x2000
+const OFFSET = 0x1fff
 /** Loose and strict source route (RFC 791 3.1); packets that have them are dropped (RFC 7126 4.3, 4.4). */
 const OPTION_LSRR = 131
 const OPTION_SSRR = 137
@@ -48,8 +51,22 @@ export const ttl = (b: Uint8Array, o: number): number => u8(b, o + 8)
 export const source = (b: Uint8Array, o: number): number => i32(b, o + 12)
 export const destination = (b: Uint8Array, o: number): number => i32(b, o + 16)
 
+export const identification = (b: Uint8Array, o: number): number => u16(b, o + 4)
+export const dontFragment = (b: Uint8Array, o: number): boolean => (u16(b, o + 6) & IPV4_DF) !== 0
+export const moreFragments = (b: Uint8Array, o: number): boolean => (u16(b, o + 6) & IPV4_MF) !== 0
+/** Octets of the datagram's data in front of this fragment's. */
+export const fragmentOffset = (b: Uint8Array, o: number): number => (u16(b, o + 6) & OFFSET) << 3
+
 export function isFragment(b: Uint8Array, o: number): boolean {
-  return (u16(b, o + 6) & MF_AND_OFFSET) !== 0
+  return (u16(b, o + 6) & (IPV4_MF | OFFSET)) !== 0
+}
+
+/** Gives a header another length, another place in its datagram (`field`: flags and offset) and its checksum. */
+export function refit(b: Uint8Array, o: number, header: number, total: number, field: number): void {
+  setU16(b, o + 2, total)
+  setU16(b, o + 6, field)
+  setU16(b, o + 10, 0)
+  setU16(b, o + 10, finish(sum(b, o, header)))
 }
 
 /** A source route, or options that do not parse. `header` as {@link check} gave it. */

@@ -10,8 +10,12 @@
  * ```
  */
 import { setU8, setU16, setU32, u8, u16 } from '../bytes.js'
+import * as fragment from './ipv6-fragment.js'
+import { hasTransportHeader } from './transport.js'
 
 export const IPV6_HEADER = 40
+/** A payload length has 16 bits; jumbograms (RFC 2675) need links that we do not have. */
+export const IPV6_MAX_PAYLOAD = 65535
 export const IPV6_MIN_MTU = 1280
 
 export const NEXT_HOP_BY_HOP = 0
@@ -55,30 +59,40 @@ export interface UpperLayer {
 }
 
 /**
- * Walks hop-by-hop, routing and destination options up to the upper layer or a fragment header.
+ * Walks hop-by-hop, routing and destination options up to the upper layer or a fragment header. A fragment
+ * header that holds the whole packet is stepped over (RFC 6946).
+ * @param stripped offset at which a fragment header stood before the packet was put together, or 0
  * @returns false if the packet is to be dropped; `out.problem` then says if an error is due
  */
-export function upperLayer(b: Uint8Array, o: number, out: UpperLayer): boolean {
+export function upperLayer(b: Uint8Array, o: number, out: UpperLayer, stripped = 0): boolean {
   let proto = nextHeader(b, o)
   let pointer = o + 6
   let p = o + IPV6_HEADER
+  let fragmentable = stripped
   const end = p + payloadLength(b, o)
   out.problem = 0
   for (let i = 0; i <= MAX_EXTENSION_HEADERS; i++) {
     out.protocol = proto
     out.offset = p
     out.pointer = pointer
-    if (!isExtension(proto)) return true
+    if (!isExtension(proto)) {
+      if (proto !== NEXT_FRAGMENT) return true
+      // RFC 8200 4.1: each header at most once; fragments of fragments hide what they carry.
+      if (fragmentable !== 0) return false
+      if (p + fragment.FRAGMENT_HEADER > end || !fragment.isAtomic(b, p)) return true
+    }
     if (i === MAX_EXTENSION_HEADERS) return false
-    if (proto === NEXT_HOP_BY_HOP && i > 0) {
+    if (proto === NEXT_HOP_BY_HOP && (i > 0 || p === fragmentable)) {
       // RFC 8200 4.1: hop-by-hop may only come first.
       out.problem = 2
       return false
     }
     if (p + 8 > end) return false
-    const length = (u8(b, p + 1) + 1) << 3
+    const length = proto === NEXT_FRAGMENT ? fragment.FRAGMENT_HEADER : (u8(b, p + 1) + 1) << 3
     if (p + length > end) return false
-    if (proto === NEXT_ROUTING) {
+    if (proto === NEXT_FRAGMENT) {
+      fragmentable = p + length
+    } else if (proto === NEXT_ROUTING) {
       // RFC 5095, RFC 8200 4.4: segments left must be 0, we route for nobody.
       if (u8(b, p + 3) !== 0) {
         out.pointer = p + 2
@@ -105,18 +119,40 @@ function isExtension(proto: number): boolean {
 }
 
 /**
- * Where the upper layer of a packet starts that {@link upperLayer} did not like, by the headers' lengths alone.
+ * Where the upper layer of a packet starts that {@link upperLayer} did not like, by the headers' lengths alone;
+ * also behind the header of a first fragment.
  * @returns the offset if the upper layer is `proto` and has at least one octet, else -1
  */
 export function findUpper(b: Uint8Array, o: number, proto: number): number {
   let next = nextHeader(b, o)
   let p = o + IPV6_HEADER
   const end = p + payloadLength(b, o)
-  for (let i = 0; i < MAX_EXTENSION_HEADERS && isExtension(next) && p + 8 <= end; i++) {
-    next = u8(b, p)
-    p += (u8(b, p + 1) + 1) << 3
+  for (let i = 0; i < MAX_EXTENSION_HEADERS && p + 8 <= end; i++) {
+    if (next === NEXT_FRAGMENT && fragment.offset(b, p) === 0) {
+      next = fragment.next(b, p)
+      p += fragment.FRAGMENT_HEADER
+    } else if (isExtension(next)) {
+      next = u8(b, p)
+      p += (u8(b, p + 1) + 1) << 3
+    } else {
+      break
+    }
   }
   return next === proto && p < end ? p : -1
+}
+
+/**
+ * RFC 7112: a first fragment has all headers, the upper layer's with them, or filters would not see it.
+ * The chain begins with `proto` at `p`; the fragment ends at `end`.
+ */
+export function hasHeaderChain(b: Uint8Array, p: number, end: number, proto: number): boolean {
+  while (isExtension(proto)) {
+    if (p + 8 > end) return false
+    proto = u8(b, p)
+    p += (u8(b, p + 1) + 1) << 3
+  }
+  if (proto === NEXT_NONE) return p <= end
+  return hasTransportHeader(b, p, end - p, proto)
 }
 
 /** RFC 8200 4.2. @returns 0 fine, else the offending option's offset, negative if it is to be dropped silently */

@@ -1,5 +1,6 @@
 import t from 'tap'
 import { type PingSocket, READY_ERROR, READY_READABLE, takeReady, type UdpSocket } from '../../stack/index.js'
+import { fragmentOf, joinAll } from '../helpers/fragments.js'
 import { Host } from '../helpers/host.js'
 import {
   address,
@@ -12,6 +13,7 @@ import {
   optionsHeader,
   PROTO,
   type ReadPacket,
+  readIp,
   tcp,
   toHex,
   udp,
@@ -38,6 +40,8 @@ const head = (p: ReadPacket | undefined): [number, number, number] => {
 const quote = (p: ReadPacket | undefined): string => toHex((p?.payload ?? new Uint8Array(8)).subarray(8))
 
 for (const f of families) {
+  const overhead = f.name === 'IPv4' ? 28 : 48
+
   t.test(`${f.name}: echo requests are answered`, async (t) => {
     const host = new Host()
     for (const n of [0, 1, 10, 1300]) {
@@ -57,8 +61,21 @@ for (const f of families) {
     bad[bad.length - 1] = 0
     t.equal(host.answer(bad).length, 0)
     t.equal(host.stack.counters.checksumErrors, 1)
-    const huge = icmp({ src: f.them, dst: f.us, type: f.request }, new Uint8Array(2000))
-    t.equal(host.answer(huge).length, 0, 'a reply above the MTU is not made')
+  })
+
+  t.test(`${f.name}: an answer above the MTU goes in fragments`, async (t) => {
+    const host = new Host()
+    for (const n of [1400 - overhead + 1, 2000, 65_000]) {
+      const data = Uint8Array.from({ length: n }, (_, i) => i * 7)
+      host.input(icmp({ src: f.them, dst: f.us, type: f.request, rest: 0x12345678 }, data))
+      const packets = host.outputBytes()
+      t.equal(packets.length, Math.ceil((n + 8) / (f.name === 'IPv4' ? 1376 : 1352)))
+      const [got] = joinAll(packets).map(readIp)
+      t.match(got, { src: f.us, dst: f.them, ttl: 64 })
+      t.same(head(got), [f.reply, 0, 0x12345678])
+      t.equal(quote(got), toHex(data))
+    }
+    t.equal(host.stack.counters.fragmented, 3)
   })
 
   t.test(`${f.name}: in any-address mode only our own addresses answer echo`, async (t) => {
@@ -115,8 +132,10 @@ for (const f of families) {
     ]) {
       t.equal(s.send(address(to), 1, DATA), 'network-unreachable', to)
     }
-    const overhead = f.name === 'IPv4' ? 28 : 48
-    t.equal(s.send(address(f.them), 1, new Uint8Array(1400 - overhead + 1)), 'too-large')
+    const most = f.name === 'IPv4' ? 65_507 : 65_527
+    t.equal(s.send(address(f.them), 1, new Uint8Array(most + 1)), 'too-large')
+    t.equal(s.send(address(f.them), 1, new Uint8Array(most)), undefined)
+    t.equal(joinAll(host.outputBytes())[0]?.length, most + overhead)
     t.equal(s.send(address(f.them), 1, new Uint8Array(1400 - overhead)), undefined)
     t.equal(host.outputBytes()[0]?.length, 1400)
     const none = new Host({}, [])
@@ -254,11 +273,21 @@ for (const f of families) {
     t.equal(told(change(f.name === 'IPv4' ? 15 : 23, 99)), false, 'another address of ours')
     t.equal(told(change(f.name === 'IPv4' ? 9 : 6, 200)), false, 'another protocol')
     if (f.name === 'IPv4') {
-      t.equal(told(change(6, 0x20)), false, 'a fragment')
+      t.equal(told(change(6, 0x20)), true, 'a first fragment')
+      t.equal(told(change(6, 0x00, 0x01)), false, 'a later fragment')
+      t.equal(told(change(6, 0x3f, 0xff)), false)
       t.equal(told(change(0, 0x44)), false, 'IHL')
       t.equal(told(change(8, 1, 17, 0xff, 0xff)), true, 'routers change TTL and checksum')
     } else {
       t.equal(told(change(6, 0)), false, 'we send no extension headers')
+      const cut = (at: number, more: boolean): Uint8Array => fragmentOf(sent, { at, length: 16, more })
+      t.equal(told(cut(0, true)), true, 'a first fragment')
+      t.equal(told(cut(0, true).subarray(0, 56)), true, 'the least of it')
+      for (let n = 40; n < 56; n++) t.equal(told(cut(0, true).subarray(0, n)), false, `${n} octets of it`)
+      t.equal(told(cut(8, true)), false, 'a later fragment')
+      const hidden = cut(0, true)
+      hidden[40] = 60
+      t.equal(told(hidden), false, 'an extension header behind it')
     }
     // One family's error about the other's packet.
     const otherFamily =

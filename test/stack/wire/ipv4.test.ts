@@ -67,6 +67,37 @@ t.test('fragments', async (t) => {
   }
 })
 
+t.test('where a fragment belongs', async (t) => {
+  for (const [field, at, more, df] of [
+    [0x0000, 0, false, false],
+    [0x4000, 0, false, true],
+    [0x2000, 0, true, false],
+    [0x20b9, 1480, true, false],
+    [0x5fff, 65_528, false, true],
+  ] as const) {
+    const b = concat(
+      hex('a5'),
+      ip({ src: '10.0.0.1', dst: '10.0.0.2', proto: 17, id: 0xfedc, fragment: field }, new Uint8Array(8)),
+    )
+    t.equal(ipv4.fragmentOffset(b, 1), at)
+    t.equal(ipv4.moreFragments(b, 1), more)
+    t.equal(ipv4.dontFragment(b, 1), df)
+    t.equal(ipv4.identification(b, 1), 0xfedc)
+  }
+})
+
+t.test('refit', async (t) => {
+  const options = hex('94040000')
+  const b = concat(
+    hex('a5'),
+    ip({ src: '10.0.0.1', dst: '10.0.0.2', proto: 17, options }, new Uint8Array(40)),
+  )
+  ipv4.refit(b, 1, 24, 48, 0x2003)
+  t.equal(naiveSum(b.subarray(1, 25)), 65535)
+  t.equal(ipv4.check(b, 1, 64), 24)
+  t.same([ipv4.totalLength(b, 1), ipv4.fragmentOffset(b, 1), ipv4.moreFragments(b, 1)], [48, 24, true])
+})
+
 t.test('options', async (t) => {
   const bad = (text: string): boolean => {
     const b = ip({ src: '10.0.0.1', dst: '10.0.0.2', proto: 17, options: hex(text) }, hex('a5a5'))

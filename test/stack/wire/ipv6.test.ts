@@ -94,8 +94,8 @@ t.test('the walk over extension headers', async (t) => {
   })
   t.match(walk([pad(DEST)], 59), { ok: true, protocol: 59 }, 'no next header')
   t.match(
-    walk([pad(DEST)], FRAGMENT),
-    { ok: true, protocol: FRAGMENT, offset: 48 },
+    walk([pad(DEST)], FRAGMENT, hex('1100000100000001 0102030405060708')),
+    { ok: true, protocol: FRAGMENT, offset: 48, pointer: 40 },
     'a fragment header ends the walk',
   )
   t.match(walk([pad(HOP, 6 + 255 * 8)], 17), { ok: true, offset: 40 + 2048 }, 'the longest header')
@@ -173,6 +173,71 @@ t.test('at most 8 extension headers', async (t) => {
   )
   t.match(walk([...eight, routing(0, 1)], 17), { ok: false, problem: 0 })
   t.match(walk([...eight, pad(HOP)], 17), { ok: false, problem: 0 })
+})
+
+const atomic: Extension = { kind: FRAGMENT, bytes: hex('00000600000001') }
+
+t.test('a fragment header that holds everything is stepped over: RFC 6946', async (t) => {
+  t.match(walk([atomic], 17), { ok: true, protocol: 17, offset: 48, pointer: 40 })
+  t.match(walk([pad(HOP), pad(DEST), atomic, pad(DEST)], 6), { ok: true, protocol: 6, offset: 72 })
+  t.match(walk([atomic, atomic], 17), { ok: false, problem: 0 }, 'twice')
+  t.match(walk([atomic, { kind: FRAGMENT, bytes: hex('00000900000001') }], 17), { ok: false, problem: 0 })
+  t.match(walk([atomic, pad(HOP)], 17), { ok: false, problem: 2, pointer: 40 })
+  const eight = Array.from({ length: 8 }, () => pad(DEST))
+  t.match(walk([...eight, atomic], 17), { ok: false, problem: 0 }, 'it counts, too')
+  t.match(
+    walk([pad(HOP)], FRAGMENT, hex('110000')),
+    { ok: true, protocol: FRAGMENT },
+    'cut: the caller sees to it',
+  )
+})
+
+t.test('where a fragment header has been taken out', async (t) => {
+  const walkFrom = (list: readonly Extension[], stripped: number) => {
+    const packet = ip({ src, dst, proto: 17, ext: extensions(list, 17) }, new Uint8Array(8))
+    const out = newUpper()
+    return { ok: ipv6.upperLayer(packet, 0, out, stripped), ...out }
+  }
+  t.match(walkFrom([pad(HOP)], 40), { ok: false, problem: 2, pointer: 6 }, 'hop-by-hop stood behind it')
+  t.match(walkFrom([pad(HOP)], 48), { ok: true, protocol: 17 }, 'in front of it')
+  t.match(walkFrom([pad(DEST), pad(DEST)], 48), { ok: true, protocol: 17, offset: 56 })
+  t.match(walkFrom([pad(DEST), atomic], 40), { ok: false, problem: 0 }, 'a second one')
+})
+
+t.test('where the upper layer of a bad packet is', async (t) => {
+  const find = (list: readonly Extension[], upper: number, proto: number, n = 8): number =>
+    ipv6.findUpper(
+      concat(hex('a5'), ip({ src, dst, proto: upper, ext: extensions(list, upper) }, new Uint8Array(n))),
+      1,
+      proto,
+    )
+  t.equal(find([], 58, 58), 41)
+  t.equal(find([pad(DEST), routing(0, 9), pad(HOP)], 58, 58), 65)
+  t.equal(find([pad(DEST)], 17, 58), -1)
+  t.equal(find([pad(DEST)], 58, 58, 0), -1, 'nothing there')
+  t.equal(
+    find([{ kind: FRAGMENT, bytes: hex('00000100000001') }, pad(DEST)], 58, 58),
+    57,
+    'in a first fragment',
+  )
+  t.equal(find([{ kind: FRAGMENT, bytes: hex('00000900000001') }], 58, 58), -1, 'not in a later one')
+})
+
+t.test('whole header chains: RFC 7112', async (t) => {
+  const long = pad(DEST, 30)
+  const chain = extensions([long, pad(DEST)], 17)
+  const b = concat(hex('a5'), chain.bytes, new Uint8Array(8))
+  for (let n = 0; n <= 48; n++) {
+    if (ipv6.hasHeaderChain(b, 1, 1 + n, DEST) !== n >= 48) t.fail(`${n} octets`)
+  }
+  t.equal(ipv6.hasHeaderChain(new Uint8Array(8), 0, 0, 59), true, 'no next header needs none')
+  t.equal(ipv6.hasHeaderChain(new Uint8Array(8), 0, 8, 17), true)
+  t.equal(ipv6.hasHeaderChain(new Uint8Array(8), 0, 7, 17), false)
+  t.equal(
+    ipv6.hasHeaderChain(new Uint8Array(2000), 0, 2000, DEST),
+    false,
+    'a hop-by-hop header of zeros behind it',
+  )
 })
 
 t.test('any chain ends inside the packet', async (t) => {
