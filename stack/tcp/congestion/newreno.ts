@@ -1,82 +1,34 @@
-import type { CongestionController } from './controller.js'
+import type { Instant } from '../../types.js'
+import type { AckSample } from './controller.js'
+import { CongestionWindow } from './window.js'
 
-/** Segments' worth of octets that one acknowledgement may add in slow start (RFC 3465 2.2; 8 as in RFC 9406 4.2). */
-const SLOW_START_LIMIT = 8
-
-/** Slow start and congestion avoidance of RFC 5681 with byte counting (RFC 3465); recovery of RFC 6582. */
-export class NewReno implements CongestionController {
+/** Congestion control of RFC 5681 with byte counting (RFC 3465) and HyStart++ (RFC 9406). */
+export class NewReno extends CongestionWindow {
   readonly name = 'newreno'
-  cwnd = 0
-  ssthresh = Number.POSITIVE_INFINITY
-  private mss = 536
+  protected readonly beta = 0.5
   private counted = 0
-  private started = false
+  private undoCounted = 0
 
-  setMss(mss: number): void {
-    this.mss = mss
-    if (!this.started) this.cwnd = this.initialWindow()
-    // RFC 5681 2: never below one segment.
-    else this.cwnd = Math.max(this.cwnd, mss)
-  }
-
-  onAck(acked: number, _flight: number, limited: boolean): void {
-    this.started = true
-    if (!limited) return
-    if (this.cwnd < this.ssthresh) {
-      const room = this.ssthresh - this.cwnd
-      this.cwnd += Math.min(acked, SLOW_START_LIMIT * this.mss, room)
-      return
-    }
-    // RFC 5681 3.1: one segment for each window of octets acknowledged.
-    this.counted += acked
-    if (this.counted >= this.cwnd) {
-      this.counted -= this.cwnd
-      this.cwnd += this.mss
-      // A huge acknowledgement must not leave credit for the next one.
-      if (this.counted > this.cwnd) this.counted = 0
-    }
-  }
-
-  onLoss(flight: number): void {
-    this.started = true
-    this.halve(flight)
-    this.cwnd = this.ssthresh + 3 * this.mss
-  }
-
-  inflate(octets: number): void {
-    this.cwnd = Math.max(this.cwnd + octets, this.mss)
-  }
-
-  onRecovered(flight: number): void {
-    // RFC 6582 3.2 step 3, first option: no burst when little is in flight.
-    this.cwnd = Math.min(this.ssthresh, Math.max(flight, this.mss) + this.mss)
+  protected begin(_now: Instant): void {
     this.counted = 0
   }
 
-  onTimeout(flight: number, first: boolean): void {
-    this.started = true
-    // RFC 5681 3.1: further time-outs of the same segment leave ssthresh as it is.
-    if (first) this.halve(flight)
-    this.cwnd = this.mss
-    this.counted = 0
+  protected avoid(s: AckSample): void {
+    if (!s.limited) return
+    // RFC 3465 2.1: one segment for each window of octets acknowledged.
+    this.counted += s.delivered
+    if (this.counted < this.cwnd) return
+    this.counted -= this.cwnd
+    this.grow(this.mss)
+    // A huge acknowledgement must not leave credit for the next one.
+    if (this.counted > this.cwnd) this.counted = 0
   }
 
-  onSynLost(): void {
-    this.started = true
-    this.cwnd = this.mss
+  protected reduce(_cwnd: number): void {
+    this.undoCounted = this.counted
   }
 
-  onIdle(): void {
-    this.cwnd = Math.min(this.cwnd, this.initialWindow())
-  }
-
-  private halve(flight: number): void {
-    this.ssthresh = Math.max(flight >>> 1, 2 * this.mss)
-    this.counted = 0
-  }
-
-  /** RFC 6928 2. */
-  private initialWindow(): number {
-    return Math.min(10 * this.mss, Math.max(2 * this.mss, 14600))
+  protected restore(): void {
+    this.counted = this.undoCounted
   }
 }
