@@ -71,6 +71,78 @@ t.test('against a set of octets, around every kind of wrap', async (t) => {
   t.pass('48 runs of 250 steps')
 })
 
+t.test('hundreds of ranges: a large window that has lost every second segment', async (t) => {
+  for (const base of [5, 0x7fffc000, 0xffffe000]) {
+    for (let seed = 1; seed <= 3; seed++) {
+      const r = new SeededRandom(seed)
+      const limit = 300
+      const a = new Assembler(limit)
+      const have = new Set<number>()
+      let next = 0
+      const at = (n: number): Seq => seq(base + n)
+      const check = (place: string): void => {
+        const expected = rangesOf(have)
+        if (a.count !== expected.length) t.fail(`${place}: ${a.count} ranges, not ${expected.length}`)
+        expected.forEach(([l, e], i) => {
+          if (a.leftOf(i) !== at(l) || a.rightOf(i) !== at(e)) t.fail(`${place}: range ${i}`)
+        })
+        for (let k = 0; k < 20; k++) {
+          const n = next + r.below(12_000)
+          const found = expected.findIndex(([, e]) => e > n)
+          if (a.seek(at(n)) !== (found < 0 ? expected.length : found)) t.fail(`${place}: seek`)
+        }
+      }
+      let refused = 0
+      for (let step = 0; step < 3000; step++) {
+        // Grows to the limit, then mostly closes holes.
+        const from = next + 1 + r.below(step < 1500 ? 12_000 : 2000)
+        const to = from + 1 + r.below(step < 1500 ? 8 : 40)
+        const before = a.count
+        if (a.add(at(from), at(to))) {
+          for (let n = from; n < to; n++) have.add(n)
+        } else {
+          refused++
+          if (before !== limit) t.fail(`seed ${seed}: refused with ${before} ranges`)
+          for (let n = from - 1; n <= to; n++) if (have.has(n)) t.fail(`seed ${seed}: it touches one`)
+        }
+        if (step % 10 === 9 && step >= 1500) {
+          const to = next + r.below(60)
+          let expected = to
+          for (let n = next; n < to; n++) have.delete(n)
+          while (have.delete(expected)) expected++
+          if (a.advance(at(to)) !== at(expected)) t.fail(`seed ${seed}, step ${step}: advance`)
+          next = expected
+        }
+        if (step % 50 === 0) check(`base ${base}, seed ${seed}, step ${step}`)
+      }
+      check(`base ${base}, seed ${seed}, the end`)
+      t.ok(refused > 0, 'the limit was met')
+      a.clear()
+      a.trim()
+      t.equal(a.count, 0)
+      t.ok(a.add(at(3), at(5)), 'and begins again')
+      t.same(blocks(a), [[at(3), at(5)]])
+    }
+  }
+})
+
+t.test('a range can be put first, and blocks be written behind others', async (t) => {
+  const a = new Assembler(8)
+  for (const from of [100, 200, 300]) a.add(seq(from), seq(from + 10))
+  a.refer(seq(109))
+  a.refer(seq(110))
+  a.refer(seq(50))
+  const out = new Int32Array(8)
+  out.set([7, 8])
+  t.equal(a.sackBlocks(out, 3, 1), 3)
+  t.same([...out.subarray(0, 6)], [7, 8, 100, 110, 300, 310])
+  // A block in front that begins where one of ours does is no reason to leave ours out.
+  out.set([100, 105])
+  t.equal(a.sackBlocks(out, 4, 1), 4)
+  t.same([...out], [100, 105, 100, 110, 300, 310, 200, 210])
+  t.equal(a.sackBlocks(out, 1, 1), 1)
+})
+
 t.test('SACK order: RFC 2018 4', async (t) => {
   const a = new Assembler(16)
   const add = (from: number, to: number): void => {

@@ -1,4 +1,5 @@
 import t from 'tap'
+import { MemoryAccount } from '../../stack/memory.js'
 import { BlockPool, Ring } from '../../stack/ring.js'
 import { SeededRandom } from '../helpers/random.js'
 
@@ -55,6 +56,60 @@ t.test('against an array: stores in order and ahead, wrap, growth', async (t) =>
       if (got.join() !== expected.join()) t.fail(`seed ${seed}, step ${step}`)
       if (ring.capacity > 64 && ring.capacity >= 4 * limit) t.fail(`seed ${seed}: grew to ${ring.capacity}`)
     }
+  }
+})
+
+t.test('against a buffer: with memory running short and coming back, large and small', async (t) => {
+  for (let seed = 1; seed <= 8; seed++) {
+    const r = new SeededRandom(seed)
+    const account = new MemoryAccount(1 << 20, 4)
+    const pool = new BlockPool(4096, 8, account)
+    const limit = 1 << 17
+    const ring = new Ring(pool)
+    let others = 0
+    // The twin: the whole stream, and how far it is known, readable and read.
+    const twin = fill(0, 1 << 20)
+    let read = 0
+    let end = 0
+    let ahead = 0
+    for (let step = 0; step < 600; step++) {
+      const place = `seed ${seed}, step ${step}`
+      if (r.chance(0.05)) {
+        account.sub(others)
+        others = r.chance(0.5) ? 600_000 : 0
+        account.add(others)
+      }
+      const room = Math.min(limit - (end - read), twin.length - end)
+      if (r.chance(0.6)) {
+        const n = Math.min(room, r.chance(0.1) ? r.below(60_000) : r.below(1400))
+        const skip = r.chance(0.2) ? r.below(room - n + 1) : 0
+        ring.store(skip, twin, end + skip, n)
+        if (skip === 0) {
+          ring.commit(n)
+          end += n
+          ahead = Math.max(ahead, end)
+        } else {
+          ahead = Math.max(ahead, end + skip + n)
+        }
+      } else if (ring.size > 0) {
+        const n = r.chance(0.2) ? ring.size : r.below(ring.size + 1)
+        ring.consume(n)
+        read += n
+      } else if (ahead <= end) {
+        ring.releaseIfEmpty()
+      }
+      if (ring.size !== end - read) t.fail(`${place}: ${ring.size} octets`)
+      for (let skip = 0; skip < ring.size; ) {
+        const piece = ring.peek(skip)
+        const same = Buffer.compare(piece, twin.subarray(read + skip, read + skip + piece.length)) === 0
+        if (!same || piece.length === 0) t.fail(`${place}: other octets`)
+        skip += piece.length || ring.size
+      }
+      if (account.held - others !== ring.capacity) t.fail(`${place}: ${account.held - others} on the account`)
+      if (ring.capacity > limit) t.fail(`${place}: a block of ${ring.capacity}`)
+    }
+    ring.drop()
+    t.equal(account.held, others)
   }
 })
 

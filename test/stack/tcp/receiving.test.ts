@@ -1,5 +1,8 @@
 /** Data that comes in, and when it is acknowledged: RFC 9293 3.8.6.3, RFC 2018. */
 import t from 'tap'
+import { BlockPool } from '../../../stack/ring.js'
+import { seq } from '../../../stack/seq.js'
+import { Receiver } from '../../../stack/tcp/receiver.js'
 import { SeededRandom } from '../../helpers/random.js'
 import { Dialogue, latin, readAll, stream, type Test } from '../../helpers/segment.js'
 
@@ -213,9 +216,12 @@ t.test('in any order, cut anyhow, repeated and overlapping, the stream is the st
       d.in({ flags: 'A', seq: 1 + from, ack: 1, data: want.subarray(from, from + len) })
       if (random.chance(0.3)) have += c.read(got.subarray(have, have + random.below(900)))
       for (const s of d.forget()) {
-        for (const [l, r] of s.sack) {
-          if (l >= r || l <= s.ack) throw new Error(`seed ${seed}: block ${l}-${r} at ${s.ack}`)
-        }
+        s.sack.forEach(([l, r], n) => {
+          // Only the first can be a duplicate in front of the acknowledgement (RFC 2883).
+          if (l >= r || (l <= s.ack && (n > 0 || r > s.ack))) {
+            throw new Error(`seed ${seed}: block ${l}-${r} at ${s.ack}`)
+          }
+        })
       }
     }
     t.same(Buffer.compare(got, want), 0, `seed ${seed}`)
@@ -260,6 +266,47 @@ t.test('the first 16 segments are acknowledged at once', async (t) => {
   }
   d.in({ flags: 'PA', seq: 17, ack: 1, data: 'x' })
   d.silent()
+})
+
+t.test('after a pause longer than a time-out full segments are acknowledged at once again', async (t) => {
+  const { d, c, next } = settled(t)
+  let seq = next
+  const full = (): void => {
+    d.in({ flags: 'A', seq, ack: 1, data: stream(1360) })
+    seq += 1360
+    d.drain()
+    c.consume(c.readable)
+  }
+  full()
+  d.pass(40)
+  d.forget()
+  // Shorter than the time-out of 200 ms: no pause.
+  d.pass(150)
+  full()
+  d.silent()
+  d.pass(40)
+  d.forget()
+  // The sender begins with ten segments, of which it has the acknowledgements soon.
+  d.pass(2000)
+  for (let i = 0; i < 16; i++) {
+    full()
+    d.expect({ at: d.time, flags: 'A', ack: seq })
+  }
+  full()
+  d.silent()
+})
+
+t.test('a short segment after a pause waits for an answer as ever', async (t) => {
+  const { d, c, next } = settled(t)
+  for (let i = 0; i < 20; i++) {
+    d.pass(5000)
+    d.in({ flags: 'PA', seq: next + i, ack: 1 + i, data: 'k' })
+    d.silent()
+    c.write(latin('e'))
+    d.expect({ flags: 'PA', ack: next + i + 1, data: 'e' })
+    d.in({ flags: 'A', seq: next + i + 1, ack: 2 + i })
+    d.silent()
+  }
 })
 
 t.test('later, a single segment waits 40 ms', async (t) => {
@@ -361,4 +408,41 @@ t.test('two stacks do not acknowledge each other’s acknowledgements without en
     d.in({ flags: 'A', seq: next - 50, ack: 1 })
   }
   t.equal(d.forget().length, 1)
+})
+
+// ---------------------------------------------------------------- Congestion told by marks: RFC 3168.
+
+t.test('ECE is on from a mark until the other side says CWR (RFC 3168 6.1.3)', async (t) => {
+  const limits = { receiveBuffer: 65536, receiveBufferMax: 65536, outOfOrderRanges: 4 }
+  const rcv = new Receiver(new BlockPool(), limits)
+  rcv.start(seq(0))
+  rcv.announce(false)
+  rcv.mss = 100
+  const segment = new Uint8Array(10)
+  // The quick acknowledgements of the beginning are used up.
+  for (let i = 0; i < 16; i++) rcv.data(rcv.nxt, segment, 0, 10)
+  rcv.acknowledged()
+  t.equal(rcv.ece, false)
+  rcv.data(rcv.nxt, segment, 0, 10)
+  t.equal(rcv.ackNow, false)
+
+  rcv.ecnMarked()
+  t.equal(rcv.ece, true)
+  t.equal(rcv.ackNow, true, 'the news does not wait')
+  rcv.acknowledged()
+  t.equal(rcv.ece, true, 'every acknowledgement repeats it')
+  for (let i = 0; i < 2; i++) {
+    rcv.data(rcv.nxt, segment, 0, 10)
+    t.equal(rcv.ackNow, true)
+    rcv.acknowledged()
+  }
+  rcv.data(rcv.nxt, segment, 0, 10)
+  t.equal(rcv.ackNow, false, 'then acknowledgements are delayed again')
+
+  rcv.cwrReceived()
+  t.equal(rcv.ece, false)
+  // A segment with CWR that is marked itself is news of more congestion.
+  rcv.cwrReceived()
+  rcv.ecnMarked()
+  t.equal(rcv.ece, true)
 })
