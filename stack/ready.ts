@@ -1,6 +1,8 @@
 /** A socket that can be on the list of those with news. Both fields belong to the list. */
 export interface ReadySocket {
+  /** @internal */
   readyBits: number
+  /** @internal */
   readyNext: ReadySocket | undefined
 }
 

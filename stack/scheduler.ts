@@ -23,9 +23,12 @@ const BULK = 3
 /** In the bulk queue, and with an acknowledgement due: heard at once without losing or gaining a place. */
 const URGENT = 4
 
+/** Turns of quiet senders in a row, after which a packet of a bulk sender goes. */
+const LEAD = 4
+
 /**
  * Whose packet goes next: due acknowledgements and handshakes, then senders that were quiet, then bulk
- * senders in turn. The idea of new and old flows with a quantum is that of RFC 8290 4.2.
+ * senders in turn, who get a packet in now and then whatever goes before them. The idea of new and old flows with a quantum is that of RFC 8290 4.2.
  *
  * Nothing is worked out in advance: whoever may have something is queued, asked, and dropped from the
  * queue when it has nothing.
@@ -37,6 +40,8 @@ export class Scheduler {
   private readonly urgent: Emitter[] = []
   /** Octets for a turn; a quiet sender has one such turn before it counts as bulk. */
   private readonly quantum: number
+  /** Octets that quiet senders have sent while bulk waited. */
+  private ahead = 0
 
   constructor(quantum = 3000) {
     this.quantum = quantum
@@ -72,12 +77,18 @@ export class Scheduler {
 
   /** Next packet of whoever is due. @returns its length, 0 if nobody has one */
   output(dst: Uint8Array, off: number, now: Instant): number {
-    return (
-      this.serve(PROMPT, dst, off, now) ||
-      this.serveUrgent(dst, off, now) ||
-      this.serve(FRESH, dst, off, now) ||
-      this.serve(BULK, dst, off, now)
-    )
+    const n = this.serve(PROMPT, dst, off, now) || this.serveUrgent(dst, off, now)
+    if (n > 0) return n
+    // Each quiet sender has but one turn, but of new ones there may be no end.
+    if (this.ahead < LEAD * this.quantum || this.head[BULK] === undefined) {
+      const fresh = this.serve(FRESH, dst, off, now)
+      if (fresh > 0) {
+        this.ahead = this.head[BULK] === undefined ? 0 : this.ahead + fresh
+        return fresh
+      }
+    }
+    this.ahead = 0
+    return this.serve(BULK, dst, off, now) || this.serve(FRESH, dst, off, now)
   }
 
   private serve(q: number, dst: Uint8Array, off: number, now: Instant): number {

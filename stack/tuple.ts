@@ -5,14 +5,19 @@ import { IPV6_HEADER } from './wire/ipv6.js'
 
 /** The two ends of a connection or connected socket, from our side. Immutable. */
 export class Tuple {
+  /** Our address. */
   readonly local: IpAddress
+  /** Our port. */
   readonly localPort: number
+  /** The other side's address. */
   readonly remote: IpAddress
+  /** The other side's port. */
   readonly remotePort: number
+  /** Of both addresses. */
   readonly family: 4 | 6
-  /** Octets of an IP header without options or extension headers. */
+  /** Octets of an IP header without options or extension headers. @internal */
   readonly ipHeader: number
-  /** Folded sum of both addresses; protocol and length complete a pseudo-header. */
+  /** Folded sum of both addresses; protocol and length complete a pseudo-header. @internal */
   readonly addressSum: number
 
   constructor(local: IpAddress, localPort: number, remote: IpAddress, remotePort: number) {
@@ -25,6 +30,7 @@ export class Tuple {
     this.addressSum = combine(local.sum, remote.sum)
   }
 
+  /** `local:port - remote:port`, for people. */
   toString(): string {
     return `${this.local}:${this.localPort} - ${this.remote}:${this.remotePort}`
   }

@@ -8,7 +8,9 @@ export type Random = (dst: Uint8Array) => void
 
 /** An address and a port, as sockets are bound to and connected to. */
 export interface SocketAddress {
+  /** Either family. */
   readonly address: IpAddress
+  /** 0 to 65535. */
   readonly port: number
 }
 
@@ -22,17 +24,23 @@ export type SocketError =
   | 'prohibited' // ICMP administratively prohibited
   | 'ttl-expired'
   | 'too-large' // a datagram above the MTU
+  | 'no-resources' // no port or no connection is left
   | 'aborted' // by ourselves
 
-/** What became true of a socket since it was last taken from {@link NetStack.nextReady}; a bit set. */
+/** News of a socket, a bit of what {@link takeReady} returns: the connection is open both ways. */
 export const READY_CONNECTED = 1
+/** There is something to read, or the other side has ended its direction. */
 export const READY_READABLE = 2
+/** A connection whose `write` said stop takes more again. */
 export const READY_WRITABLE = 4
+/** It is over; a connection says why in `error`, unless it ended properly. */
 export const READY_CLOSED = 8
 /** A listener has a connection to accept. */
 export const READY_ACCEPT = 16
 /** An ICMP error for a socket that lives on (UDP, ping). */
 export const READY_ERROR = 32
+/** The other side says that urgent data end ahead of what was read, and none were pending; see `urgent`. */
+export const READY_URGENT = 64
 
 /** Bounds on what peers can make the stack hold or do. */
 export interface StackLimits {
@@ -52,9 +60,11 @@ export interface StackLimits {
   readonly segmentsInFlight: number
   /** Octets that all connections together may hold; above half of it no buffer grows, at it nothing is kept out of order. */
   readonly memory: number
-  /** Datagrams in reassembly, of all senders and of one; and the octets of all their fragments. */
+  /** Datagrams in reassembly, of all senders. */
   readonly reassemblyDatagrams: number
+  /** Datagrams in reassembly, of one sender. */
   readonly reassemblyPerSource: number
+  /** Octets of all fragments in reassembly. */
   readonly reassemblyBytes: number
   /** Ranges received out of order that are kept, per connection. */
   readonly outOfOrderRanges: number
@@ -64,11 +74,13 @@ export interface StackLimits {
   readonly datagramQueue: number
   /** Packets of the stack's own making (RST, ICMP) waiting to go out. */
   readonly replyQueue: number
-  /** ICMP errors sent per second, and at once. */
+  /** ICMP errors sent per second, for long. */
   readonly icmpRate: number
+  /** ICMP errors sent at once, after a silence. */
   readonly icmpBurst: number
 }
 
+/** What holds for limits that are not given. */
 export const DEFAULT_LIMITS: StackLimits = {
   connections: 65536,
   timeWait: 4096,
@@ -81,7 +93,7 @@ export const DEFAULT_LIMITS: StackLimits = {
   reassemblyDatagrams: 64,
   reassemblyPerSource: 8,
   reassemblyBytes: 1 << 22,
-  outOfOrderRanges: 64,
+  outOfOrderRanges: 1024,
   backlog: 256,
   datagramQueue: 1 << 18,
   replyQueue: 64,
@@ -95,10 +107,13 @@ export interface TcpTimes {
   readonly connect: number
   /** RFC 6298 2.4 says 1 s; 200 ms is what kernels use, and timestamps make it safe. */
   readonly minRto: number
+  /** RFC 6298 2.5: no retransmission time-out is longer. */
   readonly maxRto: number
   /** R2 of RFC 9293 3.8.3: unacknowledged that long, the connection is given up. At least 100 s. */
   readonly userTimeout: number
+  /** How long an acknowledgement waits for something to go with (RFC 9293 3.8.6.3: below 500). */
   readonly delayedAck: number
+  /** How long TIME-WAIT lasts: 2 MSL of RFC 9293 3.6.1. */
   readonly timeWait: number
   /** In SYN-RECEIVED. */
   readonly handshake: number
@@ -110,6 +125,7 @@ export interface TcpTimes {
   readonly reassembly: number
 }
 
+/** What holds for times that are not given. */
 export const DEFAULT_TIMES: TcpTimes = {
   connect: 30_000,
   minRto: 200,
@@ -123,53 +139,97 @@ export const DEFAULT_TIMES: TcpTimes = {
   reassembly: 30_000,
 }
 
+/** What a stack holds at one moment. All zero after it is closed, but for `pooled`. */
+export interface StackHeld {
+  /** TCP connections in every state. */
+  connections: number
+  /** UDP sockets. */
+  udp: number
+  /** Ping sockets. */
+  ping: number
+  /** Octets of data and packets, of all kinds. */
+  bytes: number
+  /** Octets of blocks kept for reuse. */
+  pooled: number
+  /** Octets of TCP data, on the account that `limits.memory` bounds. */
+  accounted: number
+  /** Octets of receive buffers that connections may fill. */
+  granted: number
+}
+
 /** Counters since the stack was made. Plain numbers, read at any time. */
 export interface StackCounters {
+  /** IP packets that came, good or bad. */
   packetsIn: number
+  /** IP packets handed out. */
   packetsOut: number
+  /** Octets of the packets that came. */
   bytesIn: number
+  /** Octets of the packets handed out. */
   bytesOut: number
   /** Not an IP packet, cut short, or with a bad checksum. */
   malformed: number
   /** Good, but for nobody here, or of a kind that is not handled. */
   unwanted: number
-  /** Fragments that came, datagrams put together from them, and datagrams given up (overlap, limits, time). */
+  /** Fragments that came. */
   fragments: number
+  /** Datagrams put together from fragments. */
   reassembled: number
+  /** Datagrams given up in reassembly: overlap, limits or time. */
   reassemblyFailed: number
   /** Packets that went out in fragments. */
   fragmented: number
+  /** TCP segments that came, with a good checksum. */
   segmentsIn: number
+  /** TCP segments of connections that were sent. */
   segmentsOut: number
+  /** Of those, segments that had been sent before. */
   retransmissions: number
-  /** Retransmission time-outs; recoveries begun by acknowledgements; both when they turned out to be a mistake. */
+  /** Retransmission time-outs (RFC 6298 5.4). */
   timeouts: number
+  /** Recoveries begun by acknowledgements. */
   fastRetransmits: number
+  /** Time-outs and recoveries that turned out to be a mistake. */
   spuriousRecoveries: number
   /** Tail loss probes (RFC 8985 7). */
   tailProbes: number
-  /** Duplicates of ours that the other side reported (RFC 2883), and reports that it took back (RFC 2018 8). */
+  /** Duplicates of ours that the other side reported (RFC 2883). */
   dsacks: number
+  /** Reports of octets received that the other side took back (RFC 2018 8). */
   reneges: number
-  /** Congestion told by ECN: echoes acted on, and marks received. */
+  /** Congestion that the other side told of by ECN (RFC 3168), and that was acted on. */
   ecnEchoes: number
+  /** Packets that came marked as having met congestion. */
   ecnMarks: number
   /** Paths found to swallow packets above a size (RFC 4821). */
   blackHoles: number
+  /** Segments that came ahead of their turn. */
   outOfOrder: number
+  /** Segments wholly outside the receive window: repetitions, mostly. */
   duplicates: number
+  /** RSTs that were sent, for connections and for strays. */
   resetsSent: number
+  /** RSTs that were believed. */
   resetsReceived: number
+  /** Acknowledgements in answer to suspicious segments (RFC 5961). */
   challengeAcks: number
+  /** SYNs dropped because a listener or the stack was full. */
   acceptOverflows: number
+  /** UDP datagrams that came for a socket. */
   datagramsIn: number
+  /** UDP datagrams that were sent. */
   datagramsOut: number
+  /** UDP datagrams that found the queue of their socket full. */
   datagramsDropped: number
+  /** ICMP errors that came. */
   icmpErrorsIn: number
+  /** ICMP errors that were sent. */
   icmpErrorsOut: number
+  /** TCP segments, UDP datagrams and ICMP messages with a bad checksum. */
   checksumErrors: number
 }
 
+/** Counters, all zero. */
 export function newCounters(): StackCounters {
   return {
     packetsIn: 0,

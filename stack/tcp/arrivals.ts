@@ -3,21 +3,34 @@
  * {@link Arrivals.segmentArrives}.
  */
 import { type Seq, seq, seqAdd, seqDiff, seqGe, seqGt, seqLe, seqLt } from '../seq.js'
-import { type Instant, READY_CONNECTED, READY_READABLE, READY_WRITABLE, type SocketError } from '../types.js'
+import {
+  type Instant,
+  READY_CONNECTED,
+  READY_READABLE,
+  READY_URGENT,
+  READY_WRITABLE,
+  type SocketError,
+} from '../types.js'
 import * as tcp from '../wire/tcp.js'
 import type { TcpOptions } from '../wire/tcp-options.js'
-import { ControlBlock, DELAYED_ACK, KEEPALIVE, PERSIST, RTO, STATE } from './control-block.js'
+import { ControlBlock, DELAYED_ACK, KEEPALIVE, PERSIST, RTO, STATE, TAIL_PROBE } from './control-block.js'
 import type { Segment } from './host.js'
-import { ACK_LOSS, ACK_NEW } from './sender.js'
+import { ACK_NEW } from './sender.js'
 import { isSynchronised, mayReceiveData, TcpState } from './state.js'
 
 /** RFC 5961 5 and 7: challenge acknowledgements and answers to segments outside the window, per connection. */
 const CHALLENGE_INTERVAL = 500
+/** RFC 7323 5.4: no clock of timestamps is slower than one step in that time. */
+const QUIET = 1000
+/** RFC 3168 5: congestion experienced. */
+const CE = 3
 
 export abstract class Arrivals extends ControlBlock {
   private lastChallenge: Instant = Number.NEGATIVE_INFINITY
+  /** What the segment at hand says about the round trip, see `SegmentWriter.elapsed`. */
+  private elapsed = -1
 
-  /** RFC 9293 3.10.7. The segment's checksum and lengths are good, its options are in `o`. */
+  /** RFC 9293 3.10.7. The segment's checksum and lengths are good, its options are in `o`. @internal */
   segmentArrives(s: Segment, o: TcpOptions, now: Instant): void {
     this.lastHeard = now
     if (this.state === TcpState.SYN_SENT) this.arrivesInSynSent(s, o, now)
@@ -30,7 +43,7 @@ export abstract class Arrivals extends ControlBlock {
     const { snd } = this
     const hasAck = (s.flags & tcp.ACK) !== 0
     const ack = seq(s.ack)
-    if (hasAck && (seqLe(ack, snd.iss) || seqGt(ack, snd.max))) {
+    if (hasAck && (seqLe(ack, snd.iss) || seqGt(ack, snd.nxt))) {
       if ((s.flags & tcp.RST) === 0) this.host.sendReset(this.tuple, ack)
       return
     }
@@ -50,10 +63,13 @@ export abstract class Arrivals extends ControlBlock {
       this.host.schedule(this)
       return
     }
-    snd.onAck(ack, s.window, seq(s.seq), false, false, this.writer.elapsed(o, now), now)
+    // RFC 3168 6.1.1: asked for and granted.
+    snd.ecn = this.asksEcn && (s.flags & (tcp.ECE | tcp.CWR)) === tcp.ECE
+    snd.onAck(ack, s.window, seq(s.seq), false, o, this.writer.elapsed(o, now), now)
     if (!this.becomeEstablished(now)) return
     this.rcv.ackNow = true
     this.host.schedule(this)
+    if (s.flags & tcp.URG) this.takeUrgent(s)
     // Data or FIN on the SYN-ACK comes behind the SYN (RFC 9293 3.10.7.3, fourth).
     if (s.dataLen > 0 || s.flags & tcp.FIN) this.takeText(s, seqAdd(seq(s.seq), 1), now)
   }
@@ -98,6 +114,7 @@ export abstract class Arrivals extends ControlBlock {
       // RFC 7323 3.2: once agreed, every segment has them.
       if (!o.hasTimestamps) return
       if (rcv.isOldTimestamp(seq(o.tsVal), now)) {
+        rcv.noteDuplicate(at, s.dataLen)
         this.challenge(now, s.dataLen > 0)
         return
       }
@@ -112,6 +129,7 @@ export abstract class Arrivals extends ControlBlock {
       // MUST-66, RFC 9293 3.10.7.4: with a zero window the acknowledgement still counts.
       if (rcv.window !== 0 || at !== rcv.nxt) {
         this.host.counters.duplicates++
+        rcv.noteDuplicate(at, s.dataLen)
         this.challenge(now, len > 0)
         return
       }
@@ -123,20 +141,24 @@ export abstract class Arrivals extends ControlBlock {
     if ((flags & tcp.ACK) === 0) return
     const ack = seq(s.ack)
     if (this.state === TcpState.SYN_RECEIVED) {
-      if (seqLe(ack, snd.una) || seqGt(ack, snd.max)) {
+      if (seqLe(ack, snd.una) || seqGt(ack, snd.nxt)) {
         this.host.sendReset(this.tuple, ack)
         return
       }
-    } else if (seqGt(ack, snd.max) || seqLt(ack, seqAdd(snd.una, -snd.maxWnd))) {
+    } else if (seqGt(ack, snd.nxt) || seqLt(ack, seqAdd(snd.una, -snd.maxWnd))) {
       // RFC 5961 5.2.
       this.challenge(now, false)
       return
     }
+    if (o.userTimeout !== 0) this.userTimeout.received(o.userTimeout)
     // Only now, so that a forged segment cannot poison the other side's clock.
     if (writer.timestamps) rcv.noteTimestamp(seq(o.tsVal), at, now)
     if (!this.acknowledge(s, o, at, wnd, now)) return
     if (this.state === TcpState.SYN_RECEIVED && !this.becomeEstablished(now)) return
-    // Seventh and eighth: text and FIN.
+    if (snd.ecn) this.takeMarks(s)
+    // Sixth, seventh and eighth: URG, text and FIN.
+    if (flags & tcp.URG) this.takeUrgent(s)
+    if (s.dataLen > 0) rcv.rttSample(writer.timestamps ? this.elapsed : this.rtt.srtt || -1, now)
     if (len > 0) this.takeText(s, at, now)
   }
 
@@ -144,23 +166,24 @@ export abstract class Arrivals extends ControlBlock {
   private acknowledge(s: Segment, o: TcpOptions, at: Seq, wnd: number, now: Instant): boolean {
     const { snd } = this
     const pure = s.dataLen === 0 && (s.flags & tcp.FIN) === 0
-    const found = snd.onAck(seq(s.ack), wnd, at, pure, o.sackBlocks > 0, this.writer.elapsed(o, now), now)
+    if (snd.ecn && s.flags & tcp.ECE && (s.flags & tcp.SYN) === 0) snd.onEcnEcho(now)
+    this.elapsed = this.writer.elapsed(o, now)
+    const found = snd.onAck(seq(s.ack), wnd, at, pure, o, this.elapsed, now)
+    this.followPath(now)
+    this.armReordering()
     if (snd.wnd > 0) this.persist.reset()
     if (found === ACK_NEW) {
       this.timeouts = 0
       this.softError = undefined
-      // RFC 6298 5.2, 5.3.
-      if (snd.outstanding) this.setDeadline(RTO, now + this.rtt.rto)
-      else this.deadlines.stop(RTO)
-      if (this.writableWanted && snd.queue.length <= this.host.limits.sendBuffer >>> 1) {
+      this.restartRetransmission(now)
+      if (this.writableWanted && snd.queue.length <= this.highWater >>> 1) {
         this.writableWanted = false
         this.host.markReady(this, READY_WRITABLE)
       }
       if (snd.finAcknowledged && !this.finAcknowledged(now)) return false
-    } else if (found === ACK_LOSS) {
-      this.host.counters.fastRetransmits++
     }
-    if (snd.waiting || snd.retransmitFirst) {
+    if (snd.recovery.state !== 'open' || snd.board.sacked > 0) this.deadlines.stop(TAIL_PROBE)
+    if (snd.waiting) {
       if (snd.wnd > 0) this.deadlines.stop(PERSIST)
       this.host.schedule(this)
     }
@@ -183,12 +206,19 @@ export abstract class Arrivals extends ControlBlock {
     }
   }
 
+  /** RFC 9293 3.10.7.4, sixth step. */
+  private takeUrgent(s: Segment): void {
+    if (!mayReceiveData(this.state)) return
+    if (this.rcv.urgentTo(seqAdd(seq(s.seq), s.urgent))) this.host.markReady(this, READY_URGENT)
+  }
+
   /** RFC 9293 3.10.7.4, seventh and eighth step. */
   private takeText(s: Segment, at: Seq, now: Instant): void {
     const { rcv } = this
     if (s.dataLen > 0 && mayReceiveData(this.state)) {
       if (s.dataLen > rcv.mss) rcv.mss = Math.min(s.dataLen, this.writer.ownMss)
       const ahead = seqGt(at, rcv.nxt)
+      rcv.arrives(s.dataLen, now, this.rtt.rto)
       const readable = rcv.data(at, s.buf, s.dataOff, s.dataLen)
       if (readable > 0) this.host.markReady(this, READY_READABLE)
       if (ahead) this.host.counters.outOfOrder++
@@ -200,6 +230,14 @@ export abstract class Arrivals extends ControlBlock {
     else if (rcv.ackPending && !this.deadlines.isSet(DELAYED_ACK)) {
       this.setDeadline(DELAYED_ACK, now + this.host.times.delayedAck)
     }
+  }
+
+  /** RFC 3168 6.1.3: a mark is echoed until the other side says that it has slowed down. */
+  private takeMarks(s: Segment): void {
+    if (s.flags & tcp.CWR) this.rcv.cwrReceived()
+    if (s.ecn !== CE || s.dataLen === 0) return
+    this.host.counters.ecnMarks++
+    this.rcv.ecnMarked()
   }
 
   private finReceived(now: Instant): void {
@@ -219,7 +257,7 @@ export abstract class Arrivals extends ControlBlock {
     this.host.markReady(this, READY_READABLE)
   }
 
-  /** An ICMP error quoting a segment of ours whose sequence number is in flight (RFC 5927 4.1). */
+  /** An ICMP error quoting a segment of ours whose sequence number is in flight (RFC 5927 4.1). @internal */
   icmpError(reason: SocketError): void {
     this.softError = reason
     if (this.passive || !this.isOpening) return
@@ -229,23 +267,26 @@ export abstract class Arrivals extends ControlBlock {
     if (reason === 'refused' || this.synTimedOut) this.fail(reason)
   }
 
-  /** The path takes packets of at most `mtu` octets (RFC 1191, RFC 8201). */
-  packetTooBig(mtu: number, now: Instant): void {
-    if (!isSynchronised(this.state) || !this.writer.lowerMtu(mtu)) return
-    if (this.snd.outstanding) {
-      // Not congestion: send again from the first unacknowledged octet, in smaller pieces.
-      this.snd.nxt = this.snd.una
+  /** A router says that the path takes packets of at most `mtu` octets; `quoted`: length of ours, 0 if unknown. @internal */
+  packetTooBig(mtu: number, quoted: number, now: Instant): void {
+    const { snd } = this
+    if (!isSynchronised(this.state) || snd.pathMtu === undefined) return
+    if (!snd.pathMtu.tooBig(mtu, quoted, now)) return
+    this.writer.applyMss()
+    this.host.pathMtuFound(this.tuple, snd.pathMtu.current, now)
+    snd.recovery.onSmallerMss(snd.mss)
+    if (snd.waiting) {
       this.setDeadline(RTO, now + this.rtt.rto)
       this.host.schedule(this)
     }
   }
 
-  /** True if the quoted sequence number is in flight (RFC 5927 4.1). */
+  /** True if the quoted sequence number is in flight (RFC 5927 4.1). @internal */
   inFlight(at: Seq): boolean {
-    return seqGe(at, this.snd.una) && seqLt(at, this.snd.max)
+    return seqGe(at, this.snd.una) && seqLt(at, this.snd.nxt)
   }
 
-  /** RFC 9293 3.6.1, RFC 6191 2: may this SYN take over a connection in TIME-WAIT? */
+  /** RFC 9293 3.6.1, RFC 6191 2: may this SYN take over a connection in TIME-WAIT? @internal */
   mayReopen(s: Segment, o: TcpOptions): boolean {
     if (this.state !== TcpState.TIME_WAIT || (s.flags & (tcp.SYN | tcp.ACK | tcp.RST)) !== tcp.SYN)
       return false
@@ -258,12 +299,24 @@ export abstract class Arrivals extends ControlBlock {
     return seqGt(seq(s.seq), this.rcv.nxt)
   }
 
+  /**
+   * True if an active open may take its four-tuple over (RFC 6191 2, from this side): in TIME-WAIT with timestamps,
+   * which tell old segments from new ones on both sides, and silent for longer than a step of the slowest clock
+   * of timestamps (RFC 7323 5.4: 1 s). @internal
+   */
+  mayGiveWay(now: Instant): boolean {
+    return this.state === TcpState.TIME_WAIT && this.writer.timestamps && now - this.lastHeard > QUIET
+  }
+
   // ---------------------------------------------------------------- inside
 
   protected takeSyn(s: Segment, o: TcpOptions, now: Instant): void {
     const at = seq(s.seq)
     this.rcv.start(at)
-    this.writer.agree(o, now)
+    this.writer.agree(o, this.host.pathMtu(this.tuple, now), now)
+    if (o.userTimeout !== 0) this.userTimeout.received(o.userTimeout)
+    // RFC 3168 6.1.1: both bits together ask.
+    if (this.passive && (s.flags & (tcp.ECE | tcp.CWR)) === (tcp.ECE | tcp.CWR)) this.snd.ecn = true
     this.snd.firstWindow(s.window, at, seq(s.ack))
   }
 

@@ -8,7 +8,9 @@ import { isSynchronised, mayReceiveData, maySendData, STATE_NAMES, TcpState } fr
 
 export type { TcpOptionsWanted } from './control-block.js'
 
+/** A TCP connection (RFC 9293). Made by `connect` and `accept` of the stack, and over with READY_CLOSED. */
 export class TcpConnection extends Arrivals {
+  /** The state in the RFC's spelling. */
   get stateName(): string {
     return STATE_NAMES[this.state]
   }
@@ -23,6 +25,14 @@ export class TcpConnection extends Arrivals {
     return this.rcv.finished
   }
 
+  /**
+   * Octets from the first readable one to the end of the urgent data (RFC 9293 3.8.5); 0 if there are none ahead.
+   * More than {@link readable} if they have not all come. READY_URGENT says when it leaves 0.
+   */
+  get urgent(): number {
+    return this.rcv.urgent
+  }
+
   /** Octets written and not acknowledged. */
   get queued(): number {
     return this.snd.queue.length
@@ -30,7 +40,9 @@ export class TcpConnection extends Arrivals {
 
   /** A write would be taken without exceeding the high-water mark. */
   get writable(): boolean {
-    return this.snd.queue.length < this.host.limits.sendBuffer
+    const { length } = this.snd.queue
+    // With nothing queued nothing would ever wake a writer that was refused.
+    return length < this.highWater && (length === 0 || !this.host.pool.account.full)
   }
 
   /** The readable octets from `skip` on, in one piece, as a view that is good until they are consumed. */
@@ -40,7 +52,7 @@ export class TcpConnection extends Arrivals {
 
   /** Takes the first `n` readable octets away; the window opens. */
   consume(n: number): void {
-    this.rcv.ring.consume(n)
+    this.rcv.consume(n)
     if (this.rcv.ring.size === 0) this.rcv.releaseIdle()
     if (mayReceiveData(this.state) && this.rcv.windowOpened()) {
       this.rcv.ackNow = true
@@ -69,7 +81,7 @@ export class TcpConnection extends Arrivals {
    */
   write(chunk: Uint8Array): boolean {
     if (this.snd.finQueued || (!maySendData(this.state) && !this.isOpening)) return false
-    this.snd.queue.push(chunk)
+    this.snd.push(chunk)
     if (maySendData(this.state)) this.host.schedule(this)
     if (this.writable) return true
     this.writableWanted = true
@@ -117,6 +129,7 @@ export class TcpConnection extends Arrivals {
     }
   }
 
+  /** Probes after `idle` milliseconds of silence (RFC 9293 3.8.4); 0 turns them off. */
   setKeepAlive(idle: number, now: Instant): void {
     this.keepAlive.idle = idle
     if (idle > 0 && isSynchronised(this.state)) this.setDeadline(KEEPALIVE, now + idle)
@@ -132,10 +145,16 @@ export class TcpConnection extends Arrivals {
       rto: this.rtt.rto,
       cwnd: this.snd.cc.cwnd,
       ssthresh: this.snd.cc.ssthresh,
+      congestion: this.snd.cc.name,
+      recovery: this.snd.recovery.state,
+      ecn: this.snd.ecn,
+      pathMtu: this.snd.pathMtu?.current ?? 0,
+      userTimeout: this.userTimeout.value,
       flight: this.snd.flight,
       queued: this.snd.queue.length,
       sendWindow: this.snd.wnd,
       receiveWindow: this.rcv.window,
+      receiveBuffer: this.rcv.buffer.limit,
       sendShift: this.snd.shift,
       receiveShift: this.rcv.shift,
       timestamps: this.writer.timestamps,
@@ -145,7 +164,7 @@ export class TcpConnection extends Arrivals {
 
   /** Octets of memory held for data. */
   get memory(): number {
-    return this.rcv.ring.capacity + this.snd.queue.length
+    return this.rcv.ring.capacity + this.snd.queue.length + this.snd.board.memory
   }
 
   /** True if the other side's SYN has come and waits for {@link proceed} or {@link refuse}. */
@@ -155,7 +174,7 @@ export class TcpConnection extends Arrivals {
 
   // ---------------------------------------------------------------- for the layer
 
-  /** Active open (RFC 9293 3.10.1). */
+  /** Active open (RFC 9293 3.10.1). @internal */
   open(now: Instant): void {
     this.state = TcpState.SYN_SENT
     this.synDue = true
@@ -163,7 +182,7 @@ export class TcpConnection extends Arrivals {
     this.host.schedule(this)
   }
 
-  /** Passive open: a SYN has come to our listener. `hold` waits for {@link proceed}. */
+  /** Passive open: a SYN has come to our listener. `hold` waits for {@link proceed}. @internal */
   accept(s: Segment, o: TcpOptions, hold: boolean, now: Instant): void {
     this.state = TcpState.SYN_RECEIVED
     this.takeSyn(s, o, now)

@@ -8,15 +8,17 @@ import { type Seq, seqAdd } from '../seq.js'
 import { Deadlines, type Timed } from '../timers.js'
 import type { Tuple } from '../tuple.js'
 import { type Instant, READY_CLOSED, type SocketError } from '../types.js'
+import type { IpAddress } from '../wire/address.js'
+import { Cubic } from './congestion/cubic.js'
 import { NewReno } from './congestion/newreno.js'
 import type { TcpHost } from './host.js'
 import { SegmentWriter } from './output.js'
 import { KEEPALIVE_DEAD, KEEPALIVE_PROBE, KeepAlive, Persist } from './probes.js'
 import { Receiver } from './receiver.js'
-import { NewRenoRecovery } from './recovery.js'
 import { RttEstimator } from './rtt.js'
 import { Sender } from './sender.js'
 import { isSynchronised, TcpState } from './state.js'
+import { UserTimeout } from './user-timeout.js'
 
 /** Deadlines by name. */
 export const RTO = 0
@@ -25,22 +27,45 @@ export const PERSIST = 2
 export const KEEPALIVE = 3
 /** Connect and handshake limit, then TIME-WAIT. */
 export const STATE = 4
-const DEADLINES = 5
+/** RFC 8985: the reordering timer, and the tail loss probe. */
+export const REORDERING = 5
+export const TAIL_PROBE = 6
+const DEADLINES = 7
 
+/** Milliseconds. */
+const LEAST_WAIT = 0.5
 /** SYN without an answer: wait at most that long between tries. */
 const MAX_SYN_RTO = 16_000
 
+/** What a connection is to be like. */
 export interface TcpOptionsWanted {
   /** Sends short segments at once; true by default. */
   readonly noDelay?: boolean
   /** Milliseconds of idleness before the first keep-alive probe; 0 (the default) is off. */
   readonly keepAlive?: number
+  /** Congestion control: CUBIC (RFC 9438, the default) or NewReno (RFC 5681). */
+  readonly congestion?: 'cubic' | 'newreno'
+  /** Asks for explicit congestion notification (RFC 3168); false by default. A peer that asks gets it. */
+  readonly ecn?: boolean
+  /** Milliseconds that data may stay unacknowledged before the connection is given up; `times.userTimeout` by default. */
+  readonly userTimeout?: number
+  /** Tells the other side about it, and heeds what it says (RFC 5482); false by default. */
+  readonly advertiseUserTimeout?: boolean
+  /** Differentiated services code point of every packet (RFC 2474), 0 (the default) to 63: its lower six bits count. */
+  readonly dscp?: number
+  /** TTL or hop limit of every packet, 1 to 255 (the nearest of these counts); 64 by default. */
+  readonly hopLimit?: number
+  /** Our address, which must be one of the stack's; what fits the destination by default. Active opens only. */
+  readonly local?: IpAddress
 }
 
 /** The state of a connection (the TCB of RFC 9293 3.3.1), its output and its timers. */
 export abstract class ControlBlock implements Emitter, Timed, ReadySocket {
+  /** Tells the kinds of {@link AnySocket} apart. */
   readonly kind = 'tcp'
+  /** Both ends. */
   readonly tuple: Tuple
+  /** Where it stands; READY_CLOSED comes with CLOSED, or already with TIME-WAIT. */
   state: TcpState = TcpState.CLOSED
   /** Set when the connection has failed. */
   error: SocketError | undefined
@@ -49,7 +74,7 @@ export abstract class ControlBlock implements Emitter, Timed, ReadySocket {
   /** For whoever uses the stack. */
   owner: unknown
 
-  /** Nobody has accepted it yet, so nobody is told anything. */
+  /** Nobody has accepted it yet, so nobody is told anything. @internal */
   unaccepted = false
 
   protected readonly host: TcpHost<ControlBlock>
@@ -60,7 +85,12 @@ export abstract class ControlBlock implements Emitter, Timed, ReadySocket {
   protected readonly persist: Persist
   protected readonly keepAlive: KeepAlive
   protected readonly deadlines = new Deadlines(DEADLINES)
+  /** The last time that deadlines were looked at. */
+  private handledAt: Instant = Number.NEGATIVE_INFINITY
   protected readonly passive: boolean
+  protected readonly userTimeout: UserTimeout
+  /** Our SYN asks for ECN; not any more when one went unanswered (RFC 3168 6.1.1.1). */
+  protected asksEcn: boolean
 
   /** A SYN or SYN-ACK is to be sent (again). */
   protected synDue = false
@@ -75,14 +105,23 @@ export abstract class ControlBlock implements Emitter, Timed, ReadySocket {
   protected lastHeard: Instant = 0
   protected writableWanted = false
 
+  /** @internal */
   hashNext: ControlBlock | undefined
+  /** @internal */
   heapIndex = -1
+  /** @internal */
   heapKey: Instant = 0
+  /** @internal */
   readyBits = 0
+  /** @internal */
   readyNext: ReadySocket | undefined
+  /** @internal */
   schedNext: Emitter | undefined
+  /** @internal */
   schedPrev: Emitter | undefined
+  /** @internal */
   schedQueue = 0
+  /** @internal */
   schedCredit = 0
 
   constructor(
@@ -97,18 +136,28 @@ export abstract class ControlBlock implements Emitter, Timed, ReadySocket {
     this.host = host
     this.tuple = tuple
     this.passive = passive
-    this.rtt = new RttEstimator(times.minRto, times.maxRto)
-    this.snd = new Sender(iss, new NewReno(), new NewRenoRecovery(iss), this.rtt)
+    this.rtt = new RttEstimator(times.minRto, times.maxRto, times.minRto)
+    const cc = wanted.congestion === 'newreno' ? new NewReno() : new Cubic()
+    this.snd = new Sender(iss, cc, this.rtt, host.counters, limits.segmentsInFlight, host.pool.account)
+    this.userTimeout = new UserTimeout(
+      times.userTimeout,
+      wanted.userTimeout,
+      wanted.advertiseUserTimeout ?? false,
+    )
+    this.asksEcn = wanted.ecn ?? false
     this.snd.noDelay = wanted.noDelay ?? true
-    this.rcv = new Receiver(host.pool, limits.receiveBuffer, limits.outOfOrderRanges)
+    this.rcv = new Receiver(host.pool, limits)
     this.writer = new SegmentWriter(
       tuple,
       this.snd,
       this.rcv,
       tsOffset,
-      limits.receiveBuffer,
+      Math.max(limits.receiveBuffer, limits.receiveBufferMax),
       host.mtu(tuple),
+      times.pathMtuRaise,
     )
+    if (wanted.dscp !== undefined) this.writer.trafficClass = (wanted.dscp & 63) << 2
+    if (wanted.hopLimit !== undefined) this.writer.hopLimit = Math.min(Math.max(wanted.hopLimit, 1), 255)
     this.persist = new Persist(this.rtt)
     this.keepAlive = new KeepAlive(wanted.keepAlive ?? 0)
   }
@@ -117,27 +166,35 @@ export abstract class ControlBlock implements Emitter, Timed, ReadySocket {
     return this.state === TcpState.CLOSED
   }
 
-  /** Initial sequence number of the other side. */
+  /** Initial sequence number of the other side. @internal */
   get remoteIss(): Seq {
     return this.rcv.irs
   }
 
-  /** Behind the highest sequence number that we have used. */
+  /** Behind the highest sequence number that we have used. @internal */
   get sentEnd(): Seq {
-    return this.snd.max
+    return this.snd.nxt
   }
 
   protected get isOpening(): boolean {
     return this.state === TcpState.SYN_SENT || this.state === TcpState.SYN_RECEIVED
   }
 
+  /** Octets queued above which a write is told to wait: enough for cwnd to grow (send-buffer auto-tuning). */
+  protected get highWater(): number {
+    const { sendBuffer, sendBufferMax } = this.host.limits
+    if (!this.host.pool.account.roomy) return sendBuffer
+    return Math.max(sendBuffer, Math.min(sendBufferMax, 2 * this.snd.cc.cwnd))
+  }
+
   // ---------------------------------------------------------------- segments out
 
-  /** See {@link Emitter}: acknowledgements and handshakes do not wait behind bulk. */
+  /** See {@link Emitter}: acknowledgements and handshakes do not wait behind bulk. @internal */
   get prompt(): boolean {
     return this.rcv.ackNow || this.synDue || this.rstDue || this.probeDue
   }
 
+  /** @internal */
   emit(dst: Uint8Array, off: number, now: Instant): number {
     const n = this.emitNext(dst, off, now)
     if (n > 0) this.host.counters.segmentsOut++
@@ -154,15 +211,17 @@ export abstract class ControlBlock implements Emitter, Timed, ReadySocket {
     if (state === TcpState.CLOSED || this.held) return 0
     if (this.isOpening) {
       if (this.synDue) return this.emitSyn(dst, off, now)
-      return rcv.ackNow ? this.emitAck(dst, off, snd.max, now) : 0
+      return rcv.ackNow ? this.emitAck(dst, off, snd.nxt, now) : 0
     }
     // A report of octets received ahead goes alone: on text it would be no duplicate to the other side
     // (RFC 5681 2), and its blocks have no room there.
-    if (rcv.ackNow && rcv.ranges.count > 0) return this.emitAck(dst, off, snd.bareSeq, now)
+    if (rcv.ackNow && rcv.hasReport) return this.emitAck(dst, off, snd.bareSeq, now)
     if (state !== TcpState.TIME_WAIT && state !== TcpState.FIN_WAIT_2 && snd.plan(now)) {
       const n = this.writer.planned(dst, off, now)
-      if (snd.sent(now)) this.host.counters.retransmissions++
+      if (snd.planAgain) this.host.counters.retransmissions++
+      snd.sent(now)
       if (!this.deadlines.isSet(RTO)) this.setDeadline(RTO, now + this.rtt.rto)
+      this.armTailProbe(now)
       this.deadlines.stop(PERSIST)
       this.deadlines.stop(DELAYED_ACK)
       return n
@@ -189,17 +248,22 @@ export abstract class ControlBlock implements Emitter, Timed, ReadySocket {
     if (this.synTries > 1) this.host.counters.retransmissions++
     this.snd.sentSyn(now)
     this.setDeadline(RTO, now + Math.min(this.rtt.rto, MAX_SYN_RTO))
-    return this.writer.syn(dst, off, this.state === TcpState.SYN_RECEIVED, now)
+    const answer = this.state === TcpState.SYN_RECEIVED
+    const ecn = answer ? this.snd.ecn : this.asksEcn
+    return this.writer.syn(dst, off, answer, ecn, this.userTimeout, now)
   }
 
   // ---------------------------------------------------------------- time
 
+  /** @internal */
   get nextDeadline(): Instant {
     return this.deadlines.next
   }
 
+  /** @internal */
   handleTimeout(now: Instant): void {
     const d = this.deadlines
+    this.handledAt = now
     if (d.take(STATE, now)) {
       if (this.state === TcpState.TIME_WAIT) this.finish(undefined)
       else this.fail(this.softError ?? 'timed-out')
@@ -207,6 +271,11 @@ export abstract class ControlBlock implements Emitter, Timed, ReadySocket {
     }
     if (d.take(RTO, now)) this.retransmissionTimeout(now)
     if (this.isClosed) return
+    if (d.take(TAIL_PROBE, now)) this.tailProbeTimeout(now)
+    if (d.take(REORDERING, now)) {
+      if (this.snd.onReorderingTimeout(now)) this.host.schedule(this)
+      this.armReordering()
+    }
     if (d.take(DELAYED_ACK, now) && this.rcv.ackPending) {
       this.rcv.ackNow = true
       this.host.schedule(this)
@@ -223,20 +292,26 @@ export abstract class ControlBlock implements Emitter, Timed, ReadySocket {
     const { snd } = this
     if (this.isOpening) {
       this.synTimedOut = true
+      // RFC 3168 6.1.1.1: there are paths on which a SYN that asks for ECN gets no answer.
+      this.asksEcn = false
       this.rtt.backOff()
       this.synDue = true
       this.host.schedule(this)
       return
     }
     if (!snd.outstanding) return
-    if (now - snd.progressAt >= this.host.times.userTimeout) {
+    if (now - snd.progressAt >= this.userTimeout.value) {
       // R2 of RFC 9293 3.8.3.
       this.fail(this.softError ?? 'timed-out')
       return
     }
     this.host.counters.timeouts++
     this.timeouts++
+    const head = snd.headSize
     snd.onTimeout(this.timeouts === 1, now)
+    if (snd.wnd > 0 && snd.pathMtu?.timedOut(head, this.timeouts, now)) this.writer.applyMss()
+    this.deadlines.stop(TAIL_PROBE)
+    this.deadlines.stop(REORDERING)
     // SHLD-16, 17: a window that has shrunk to nothing is asked about, not filled. One that is only too
     // small to be worth filling is filled: nothing else would ever ask.
     if (snd.wnd === 0) this.probeDue = true
@@ -245,13 +320,59 @@ export abstract class ControlBlock implements Emitter, Timed, ReadySocket {
     this.host.schedule(this)
   }
 
+  /** RFC 8985 7.3. */
+  private tailProbeTimeout(now: Instant): void {
+    if (!this.snd.outstanding) return
+    this.snd.tailProbe = true
+    this.setDeadline(RTO, now + this.rtt.rto)
+    this.host.schedule(this)
+  }
+
+  /** RFC 8985 7.2: the probe's time, if it comes before the retransmission timer's. */
+  protected armTailProbe(now: Instant): void {
+    const pto = this.snd.recovery.probeTimeout(this.snd.board.count, this.host.times.maxAckDelay)
+    if (now + pto < this.deadlines.get(RTO)) this.setDeadline(TAIL_PROBE, now + pto)
+    else this.deadlines.stop(TAIL_PROBE)
+  }
+
+  protected armReordering(): void {
+    const when = this.snd.recovery.reorderingTimeout
+    if (when === Number.POSITIVE_INFINITY) this.deadlines.stop(REORDERING)
+    else this.setDeadline(REORDERING, when)
+  }
+
+  /** RFC 6298 5.2, 5.3: something new was acknowledged. */
+  protected restartRetransmission(now: Instant): void {
+    if (this.snd.outstanding) {
+      this.setDeadline(RTO, now + this.rtt.rto)
+      this.armTailProbe(now)
+    } else {
+      this.deadlines.stop(RTO)
+      this.deadlines.stop(TAIL_PROBE)
+    }
+  }
+
+  /** The path was found to take packets of another size. */
+  protected followPath(now: Instant): void {
+    const { snd } = this
+    if (snd.pathChanged) {
+      snd.pathChanged = false
+      this.writer.applyMss()
+    }
+    if (snd.pathMtu?.takeBlackHole()) {
+      // Worth remembering for other connections to there.
+      this.host.counters.blackHoles++
+      this.host.pathMtuFound(this.tuple, snd.pathMtu.current, now)
+    }
+  }
+
   protected persistTimeout(now: Instant): void {
     const { snd } = this
     if (!snd.waiting || snd.outstanding) return
     if (snd.wnd > 0) {
       snd.override = true
     } else {
-      if (this.persist.unanswered(this.lastHeard, now) >= this.host.times.userTimeout) {
+      if (this.persist.unanswered(this.lastHeard, now) >= this.userTimeout.value) {
         this.fail(this.softError ?? 'timed-out')
         return
       }
@@ -277,7 +398,8 @@ export abstract class ControlBlock implements Emitter, Timed, ReadySocket {
   }
 
   protected setDeadline(which: number, when: Instant): void {
-    this.deadlines.set(which, when)
+    // What rounding makes due again at the moment at which it was handled would be handled without end.
+    this.deadlines.set(which, when > this.handledAt ? when : this.handledAt + LEAST_WAIT)
     this.host.timersChanged(this)
   }
 
@@ -285,6 +407,13 @@ export abstract class ControlBlock implements Emitter, Timed, ReadySocket {
 
   /** Gives the connection up at once (RFC 9293 3.10.5); the other side gets a RST. */
   abort(): void {
+    this.discard()
+    // What had come before a proper end stays readable until its owner has no use for it.
+    this.rcv.drop()
+  }
+
+  /** The same, but what can still be read stays. @internal */
+  discard(): void {
     if (this.state === TcpState.CLOSED) return
     const tell = this.state !== TcpState.SYN_SENT && this.state !== TcpState.TIME_WAIT && !this.held
     this.fail('aborted')

@@ -10,8 +10,12 @@ export interface TcpHost<C> {
   readonly limits: StackLimits
   readonly times: TcpTimes
   readonly pool: BlockPool
-  /** Largest packet towards that address. */
+  /** Largest packet of the link. */
   mtu(tuple: Tuple): number
+  /** What is known of the path to that address, at most the link's. */
+  pathMtu(tuple: Tuple, now: Instant): number
+  /** Packets up to `mtu` pass on the way to that address, larger ones do not. */
+  pathMtuFound(tuple: Tuple, mtu: number, now: Instant): void
   schedule(e: Emitter): void
   unschedule(e: Emitter): void
   markReady(c: C, bits: number): void
@@ -36,6 +40,10 @@ export interface Segment {
   flags: number
   /** The field as it came, unscaled. */
   window: number
+  /** The urgent pointer, which counts with URG only. */
+  urgent: number
+  /** The ECN bits of its IP header. */
+  ecn: number
   /** Offset and length of the data in `buf`. */
   dataOff: number
   dataLen: number

@@ -1,18 +1,20 @@
 import { combine, finish, sum } from '../checksum.js'
 import { TupleTable } from '../demux.js'
 import { emitIpBetween } from '../ip/output.js'
+import type { PathMtuCache } from '../ip/path-mtu.js'
 import type { BlockPool } from '../ring.js'
 import type { Emitter, Scheduler } from '../scheduler.js'
 import { type Seq, seq, seqAdd, seqLt } from '../seq.js'
 import { SipHash } from '../siphash.js'
 import { DeadlineHeap } from '../timers.js'
-import { destinationOf, type PacketAddresses, sourceOf, Tuple } from '../tuple.js'
+import { destinationOf, newPacketAddresses, type PacketAddresses, sourceOf, Tuple } from '../tuple.js'
 import {
   type Instant,
   type Random,
   READY_ACCEPT,
   READY_CONNECTED,
   READY_READABLE,
+  READY_URGENT,
   type SocketError,
   type StackCounters,
   type StackLimits,
@@ -40,8 +42,11 @@ export interface TcpLayerOptions {
   readonly counters: StackCounters
   readonly limits: StackLimits
   readonly times: TcpTimes
+  /** For connections that say nothing else. */
+  readonly defaults: TcpOptionsWanted
   readonly pool: BlockPool
   readonly scheduler: Scheduler
+  readonly pathMtu: PathMtuCache
   mtu(): number
   mark(s: TcpConnection | TcpListener, bits: number): void
   /** Queues a packet of our own making. */
@@ -72,10 +77,14 @@ export class TcpLayer implements TcpHost<TcpConnection> {
     ack: 0,
     flags: 0,
     window: 0,
+    urgent: 0,
+    ecn: 0,
     dataOff: 0,
     dataLen: 0,
   }
   private readonly parsed = opt.newOptions()
+  /** The ends of a connection that is looked for. */
+  private readonly wanted = newPacketAddresses()
 
   constructor(options: TcpLayerOptions) {
     this.options = options
@@ -109,16 +118,16 @@ export class TcpLayer implements TcpHost<TcpConnection> {
     wanted: TcpOptionsWanted,
   ): TcpConnection | undefined {
     if (!this.hasRoom()) return undefined
-    const tuple = this.freeTuple(local, remote, remotePort)
-    if (tuple === undefined) return undefined
-    const c = new TcpConnection(
-      this,
-      tuple,
-      this.initialSeq(tuple, now),
-      this.timestampOffset(tuple),
-      false,
-      wanted,
-    )
+    const port = this.freePort(local, remote, remotePort)
+    const old = port === 0 ? this.givesWay(local, remote, remotePort, now) : undefined
+    if (port === 0 && old === undefined) return undefined
+    const tuple = old?.tuple ?? new Tuple(local, port, remote, remotePort)
+    const iss = this.initialSeq(tuple, now, old)
+    if (old !== undefined) this.drop(old)
+    const c = new TcpConnection(this, tuple, iss, this.timestampOffset(tuple), false, {
+      ...this.options.defaults,
+      ...wanted,
+    })
     this.table.add(c)
     c.open(now)
     return c
@@ -165,6 +174,8 @@ export class TcpLayer implements TcpHost<TcpConnection> {
     s.ack = tcp.ackNumber(b, o)
     s.flags = tcp.flags(b, o)
     s.window = tcp.window(b, o)
+    s.urgent = tcp.urgentPointer(b, o)
+    s.ecn = a.ecn
     s.dataOff = o + header
     s.dataLen = len - header
     const remotePort = tcp.sourcePort(b, o)
@@ -174,9 +185,8 @@ export class TcpLayer implements TcpHost<TcpConnection> {
     if (c === undefined) {
       this.arrivesInListen(s, a, remotePort, localPort, undefined, now)
     } else if (c.state === TcpState.TIME_WAIT && c.mayReopen(s, this.parsed) && this.listens(a, localPort)) {
-      const after = seqAdd(c.sentEnd, REOPEN_GAP)
       this.drop(c)
-      this.arrivesInListen(s, a, remotePort, localPort, after, now)
+      this.arrivesInListen(s, a, remotePort, localPort, c, now)
     } else {
       c.segmentArrives(s, this.parsed, now)
     }
@@ -188,13 +198,13 @@ export class TcpLayer implements TcpHost<TcpConnection> {
     return listener !== undefined && !listener.full
   }
 
-  /** RFC 9293 3.10.7.1 and 3.10.7.2. Our initial sequence number is to be later than `after`. */
+  /** RFC 9293 3.10.7.1 and 3.10.7.2, in the place of `old` if there is one. */
   private arrivesInListen(
     s: Segment,
     a: PacketAddresses,
     remotePort: number,
     localPort: number,
-    after: Seq | undefined,
+    old: TcpConnection | undefined,
     now: Instant,
   ): void {
     if (s.flags & tcp.RST) return
@@ -214,9 +224,8 @@ export class TcpLayer implements TcpHost<TcpConnection> {
       return
     }
     const tuple = new Tuple(destinationOf(a), localPort, sourceOf(a), remotePort)
-    let iss = this.initialSeq(tuple, now)
-    if (after !== undefined && seqLt(iss, after)) iss = after
-    const c = new TcpConnection(this, tuple, iss, this.timestampOffset(tuple), true)
+    const iss = this.initialSeq(tuple, now, old)
+    const c = new TcpConnection(this, tuple, iss, this.timestampOffset(tuple), true, this.options.defaults)
     this.table.add(c)
     this.passive.set(c, listener)
     c.unaccepted = true
@@ -294,6 +303,15 @@ export class TcpLayer implements TcpHost<TcpConnection> {
     return this.options.mtu()
   }
 
+  pathMtu(tuple: Tuple, now: Instant): number {
+    const link = this.options.mtu()
+    return Math.min(this.options.pathMtu.get(tuple.remote, now) ?? link, link)
+  }
+
+  pathMtuFound(tuple: Tuple, mtu: number, now: Instant): void {
+    this.options.pathMtu.lower(tuple.remote, mtu, now)
+  }
+
   schedule(e: Emitter): void {
     this.scheduler.schedule(e)
   }
@@ -328,6 +346,7 @@ export class TcpLayer implements TcpHost<TcpConnection> {
     let bits = 0
     if (isSynchronised(c.state)) bits |= READY_CONNECTED
     if (c.readable > 0 || c.ended) bits |= READY_READABLE
+    if (c.urgent > 0) bits |= READY_URGENT
     if (bits !== 0) this.options.mark(c, bits)
   }
 
@@ -371,7 +390,7 @@ export class TcpLayer implements TcpHost<TcpConnection> {
   // ---------------------------------------------------------------- inside
 
   private drop(c: TcpConnection): void {
-    c.abort()
+    c.discard()
     this.scheduler.unschedule(c)
   }
 
@@ -389,20 +408,64 @@ export class TcpLayer implements TcpHost<TcpConnection> {
     this.options.reply(packet)
   }
 
-  /** RFC 6056 3.3.2: a random port, then the next ones, until the four-tuple is free. */
-  private freeTuple(local: IpAddress, remote: IpAddress, remotePort: number): Tuple | undefined {
+  /** RFC 6056 3.3.2: a random port, then the next ones, until the four-tuple is free; 0 if none is. */
+  private freePort(local: IpAddress, remote: IpAddress, remotePort: number): number {
+    const a = this.wanted
+    a.s0 = remote.w0
+    a.s1 = remote.w1
+    a.s2 = remote.w2
+    a.s3 = remote.w3
+    a.d0 = local.w0
+    a.d1 = local.w1
+    a.d2 = local.w2
+    a.d3 = local.w3
     let port = (this.randomWord() >>> 0) % PORTS
     for (let i = 0; i < PORTS; i++) {
-      const tuple = new Tuple(local, FIRST_PORT + port, remote, remotePort)
-      if (!this.table.has(tuple) && !this.listeners.some((l) => l.port === tuple.localPort)) return tuple
+      const candidate = FIRST_PORT + port
+      if (this.table.find(a, remotePort, candidate) === undefined && !this.isListenedOn(candidate)) {
+        return candidate
+      }
       port = (port + 1) % PORTS
+    }
+    return 0
+  }
+
+  private isListenedOn(port: number): boolean {
+    for (const l of this.listeners) if (l.port === port) return true
+    return false
+  }
+
+  /** The oldest connection between these that may be taken over. */
+  private givesWay(
+    local: IpAddress,
+    remote: IpAddress,
+    remotePort: number,
+    now: Instant,
+  ): TcpConnection | undefined {
+    for (const c of this.timeWait) {
+      const t = c.tuple
+      if (
+        t.remotePort === remotePort &&
+        t.remote.equals(remote) &&
+        t.local.equals(local) &&
+        c.mayGiveWay(now) &&
+        !this.isListenedOn(t.localPort)
+      ) {
+        return c
+      }
     }
     return undefined
   }
 
-  /** RFC 6528 3: a clock of 4 us plus a keyed hash of the four-tuple. */
-  private initialSeq(t: Tuple, now: Instant): Seq {
-    return seq(Math.floor((now * 250) % 4294967296) + this.keyed(t, 0))
+  /**
+   * RFC 6528 3: a clock of 4 us plus a keyed hash of the four-tuple. In the place of `old` it begins behind that
+   * one's numbers, however fast they were used up.
+   */
+  private initialSeq(t: Tuple, now: Instant, old?: TcpConnection): Seq {
+    const iss = seq(Math.floor((now * 250) % 4294967296) + this.keyed(t, 0))
+    if (old === undefined) return iss
+    const after = seqAdd(old.sentEnd, REOPEN_GAP)
+    return seqLt(iss, after) ? after : iss
   }
 
   /** RFC 7323 7.1. */

@@ -55,6 +55,7 @@ export class KeepAlive {
   /** Milliseconds of silence before the first probe; 0 is off. */
   idle: number
   private tries = 0
+  private probedAt: Instant = 0
   /** When to be asked again, after {@link verdict}. */
   next: Instant = 0
 
@@ -64,13 +65,17 @@ export class KeepAlive {
 
   /** `outstanding`: something is unacknowledged, so the retransmission timer asks already (MUST-26). */
   verdict(lastHeard: Instant, outstanding: boolean, now: Instant): number {
-    if (outstanding || now - lastHeard < this.idle) {
+    // Compared as it is armed: a difference of two fractional times may be less than what it was made of.
+    if (outstanding || now < lastHeard + this.idle) {
       this.tries = 0
       this.next = (outstanding ? now : lastHeard) + this.idle
       return KEEPALIVE_WAIT
     }
+    // An answer counts, even if the next probe is due at the same moment.
+    if (lastHeard >= this.probedAt) this.tries = 0
     if (this.tries >= KEEPALIVE_PROBES) return KEEPALIVE_DEAD
     this.tries++
+    this.probedAt = now
     this.next = now + Math.min(KEEPALIVE_INTERVAL, this.idle)
     return KEEPALIVE_PROBE
   }

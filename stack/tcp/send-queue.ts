@@ -2,6 +2,19 @@
 const SMALL = 512
 const GATHER = 4096
 
+/** A place in the queue: octets from its start, and where that is. `at` 0: not known. */
+interface Cursor {
+  at: number
+  chunk: number
+  offset: number
+}
+
+/** `n` octets have gone in front of it. */
+function retreat(c: Cursor, n: number): void {
+  c.at -= n
+  if (c.at <= 0 || c.chunk < 0) c.at = 0
+}
+
 /**
  * Octets handed over for sending, from the first unacknowledged on. Chunks are kept by reference until
  * they are acknowledged, and copied only into packets.
@@ -16,10 +29,9 @@ export class SendQueue {
   private gathered = -1
   /** Octets queued. */
   length = 0
-  /** Where the last copy ended: the next one nearly always goes on there. */
-  private cursorAt = 0
-  private cursorChunk = 0
-  private cursorOffset = 0
+  /** Where the last copy ended: the next one nearly always goes on there. What is sent again has a place of its own. */
+  private readonly newest: Cursor = { at: 0, chunk: 0, offset: 0 }
+  private readonly again: Cursor = { at: 0, chunk: 0, offset: 0 }
 
   push(chunk: Uint8Array): void {
     if (chunk.length === 0) return
@@ -28,13 +40,17 @@ export class SendQueue {
     this.length += chunk.length
   }
 
-  /** Copies `len` octets that begin `at` octets behind the first unacknowledged one; they must exist. */
-  copy(at: number, dst: Uint8Array, off: number, len: number): void {
+  /**
+   * Copies `len` octets that begin `at` octets behind the first unacknowledged one; they must exist. `again` says that
+   * they were copied before.
+   */
+  copy(at: number, dst: Uint8Array, off: number, len: number, again = false): void {
+    const cursor = again ? this.again : this.newest
     let chunkIndex: number
     let offset: number
-    if (at >= this.cursorAt && this.cursorAt > 0) {
-      chunkIndex = this.cursorChunk
-      offset = this.cursorOffset + (at - this.cursorAt)
+    if (at >= cursor.at && cursor.at > 0) {
+      chunkIndex = cursor.chunk
+      offset = cursor.offset + (at - cursor.at)
     } else {
       chunkIndex = 0
       offset = this.skip + at
@@ -57,9 +73,9 @@ export class SendQueue {
       chunk = this.at(++chunkIndex)
       offset = 0
     }
-    this.cursorAt = at + len
-    this.cursorChunk = chunkIndex
-    this.cursorOffset = offset
+    cursor.at = at + len
+    cursor.chunk = chunkIndex
+    cursor.offset = offset
   }
 
   /** Lets go of the first `n` octets. */
@@ -73,11 +89,12 @@ export class SendQueue {
       this.chunks[this.first] = undefined
       this.first = (this.first + 1) & (this.chunks.length - 1)
       this.count--
-      this.cursorChunk--
+      this.newest.chunk--
+      this.again.chunk--
       if (this.count === 0) this.gathered = -1
     }
-    this.cursorAt -= n
-    if (this.cursorAt <= 0 || this.cursorChunk < 0) this.cursorAt = 0
+    retreat(this.newest, n)
+    retreat(this.again, n)
   }
 
   clear(): void {
@@ -86,7 +103,8 @@ export class SendQueue {
     this.length = 0
     this.skip = 0
     this.gathered = -1
-    this.cursorAt = 0
+    this.newest.at = 0
+    this.again.at = 0
   }
 
   private gather(chunk: Uint8Array): void {
@@ -99,7 +117,8 @@ export class SendQueue {
       }
       this.trim()
     }
-    const block = new Uint8Array(GATHER)
+    // Most connections that write little at a time never write more than a request.
+    const block = new Uint8Array(this.count === 0 ? SMALL : GATHER)
     block.set(chunk)
     this.append(block, chunk.length)
   }

@@ -1,17 +1,29 @@
 /** Connection states (RFC 9293 3.3.2). */
 export const TcpState = {
+  /** Over, or not begun. */
   CLOSED: 0,
+  /** Of a listener; no connection is in it. */
   LISTEN: 1,
+  /** Our SYN waits for an answer. */
   SYN_SENT: 2,
+  /** A SYN has come, its answer is not acknowledged. */
   SYN_RECEIVED: 3,
+  /** Data flows both ways. */
   ESTABLISHED: 4,
+  /** We have ended, unacknowledged. */
   FIN_WAIT_1: 5,
+  /** We have ended; the other side goes on. */
   FIN_WAIT_2: 6,
+  /** The other side has ended; we go on. */
   CLOSE_WAIT: 7,
+  /** Both have ended at once; ours is not acknowledged. */
   CLOSING: 8,
+  /** Both have ended, ours last and unacknowledged. */
   LAST_ACK: 9,
+  /** Over; late segments are still recognised. */
   TIME_WAIT: 10,
 } as const
+/** One of the numbers of the table of the same name. */
 export type TcpState = (typeof TcpState)[keyof typeof TcpState]
 
 /** The RFC's own spelling, for people. */

@@ -8,10 +8,15 @@ const MAPPED = 0xffff
  * (RFC 4291 2.5.5.2), so that both families compare and hash alike. Immutable.
  */
 export class IpAddress {
+  /** Which of the two it is; the mapped form of an IPv4 address is 4 unless it was written as IPv6. */
   readonly family: 4 | 6
+  /** First word, signed. */
   readonly w0: number
+  /** Second word. */
   readonly w1: number
+  /** Third word. */
   readonly w2: number
+  /** Last word: all of an IPv4 address. */
   readonly w3: number
 
   private constructor(family: 4 | 6, w0: number, w1: number, w2: number, w3: number) {
@@ -22,14 +27,17 @@ export class IpAddress {
     this.w3 = w3 | 0
   }
 
+  /** IPv4, as one word: 0x0a000001 is 10.0.0.1. */
   static v4(word: number): IpAddress {
     return new IpAddress(4, 0, 0, MAPPED, word)
   }
 
+  /** IPv6, as four words, the first octets first. */
   static v6(w0: number, w1: number, w2: number, w3: number): IpAddress {
     return new IpAddress(6, w0, w1, w2, w3)
   }
 
+  /** Either, by its words; those of IPv4 in the mapped form. */
   static words(family: 4 | 6, w0: number, w1: number, w2: number, w3: number): IpAddress {
     return new IpAddress(family, w0, w1, w2, w3)
   }
@@ -49,6 +57,7 @@ export class IpAddress {
     return text.includes(':') ? parseV6(text) : parseV4(text)
   }
 
+  /** 4 or 16 octets, as on the wire. */
   toBytes(): Uint8Array {
     const b = new Uint8Array(this.family === 4 ? 4 : 16)
     if (this.family === 4) {
@@ -62,6 +71,7 @@ export class IpAddress {
     return b
   }
 
+  /** Same family, same address. */
   equals(other: IpAddress): boolean {
     return (
       this.family === other.family &&
@@ -86,10 +96,12 @@ export class IpAddress {
       : this.w0 === 0 && this.w1 === 0 && this.w2 === 0 && this.w3 === 0
   }
 
+  /** 224.0.0.0/4 or ff00::/8. */
   get isMulticast(): boolean {
     return this.family === 4 ? this.w3 >>> 28 === 14 : this.w0 >>> 24 === 0xff
   }
 
+  /** 127.0.0.0/8 or ::1. */
   get isLoopback(): boolean {
     return this.family === 4
       ? this.w3 >>> 24 === 127

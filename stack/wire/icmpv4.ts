@@ -19,6 +19,8 @@ export const UNREACHABLE_PROTOCOL = 2
 export const UNREACHABLE_PORT = 3
 export const FRAGMENTATION_NEEDED = 4
 export const PROHIBITED = 13
+/** Of time exceeded, in both families. */
+export const REASSEMBLY_TIME = 1
 
 /** Proves a whole header and a good checksum. */
 export function check(b: Uint8Array, o: number, len: number): boolean {

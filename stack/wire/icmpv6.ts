@@ -20,6 +20,12 @@ export const V6_PROHIBITED = 1
 export const V6_ADDRESS = 3
 export const V6_PORT = 4
 
+/** Codes of a parameter problem (RFC 4443 3.4, RFC 7112). */
+export const V6_BAD_FIELD = 0
+export const V6_BAD_NEXT_HEADER = 1
+export const V6_BAD_OPTION = 2
+export const V6_SHORT_CHAIN = 3
+
 /** Proves a whole header and a good checksum. `pseudo` is the folded sum of the pseudo-header. */
 export function check(b: Uint8Array, o: number, len: number, pseudo: number): boolean {
   return len >= ICMPV6_HEADER && combine(sum(b, o, len), pseudo) === 0xffff

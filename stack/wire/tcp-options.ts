@@ -9,6 +9,7 @@
  * | 4 | 2 | SACK permitted |
  * | 5 | 2 + 8n | SACK blocks |
  * | 8 | 10 | timestamps |
+ * | 28 | 4 | user time-out (RFC 5482) |
  */
 import { i32, setU8, setU16, setU32, u8, u16 } from '../bytes.js'
 
@@ -29,6 +30,8 @@ export interface TcpOptions {
   /** Edges of SACK blocks, left and right in turn. */
   readonly sack: Int32Array
   sackBlocks: number
+  /** Granularity bit and value; 0 if absent. */
+  userTimeout: number
 }
 
 export function newOptions(): TcpOptions {
@@ -41,6 +44,7 @@ export function newOptions(): TcpOptions {
     tsEcr: 0,
     sack: new Int32Array(8),
     sackBlocks: 0,
+    userTimeout: 0,
   }
 }
 
@@ -54,6 +58,7 @@ export function read(b: Uint8Array, o: number, end: number, out: TcpOptions): vo
   out.sackPermitted = false
   out.hasTimestamps = false
   out.sackBlocks = 0
+  out.userTimeout = 0
   // Nearly every segment of an open connection has just this (RFC 7323 appendix A).
   if (end - o === TIMESTAMPS_LENGTH && i32(b, o) === 0x0101080a) {
     out.hasTimestamps = true
@@ -82,6 +87,8 @@ export function read(b: Uint8Array, o: number, end: number, out: TcpOptions): vo
       out.hasTimestamps = true
       out.tsVal = i32(b, p + 2)
       out.tsEcr = i32(b, p + 6)
+    } else if (kind === 28 && length === 4) {
+      out.userTimeout = u16(b, p + 2)
     } else if (kind === 5 && length >= 10 && (length - 2) % 8 === 0) {
       const n = Math.min((length - 2) >>> 3, 4)
       for (let i = 0; i < n * 2; i++) out.sack[i] = i32(b, p + 2 + i * 4)
@@ -147,4 +154,11 @@ export function emitSack(b: Uint8Array, o: number, edges: Int32Array, blocks: nu
   setU8(b, o + 3, 2 + 8 * blocks)
   for (let i = 0; i < blocks * 2; i++) setU32(b, o + 4 + i * 4, edges[i] as number)
   return 4 + 8 * blocks
+}
+
+/** RFC 5482 3. @returns 4 */
+export function emitUserTimeout(b: Uint8Array, o: number, field: number): number {
+  setU16(b, o, 0x1c04)
+  setU16(b, o + 2, field)
+  return 4
 }

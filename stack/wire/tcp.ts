@@ -38,6 +38,7 @@ export const seqNumber = (b: Uint8Array, o: number): Seq => i32(b, o + 4) as Seq
 export const ackNumber = (b: Uint8Array, o: number): Seq => i32(b, o + 8) as Seq
 export const flags = (b: Uint8Array, o: number): number => u8(b, o + 13)
 export const window = (b: Uint8Array, o: number): number => u16(b, o + 14)
+export const urgentPointer = (b: Uint8Array, o: number): number => u16(b, o + 18)
 
 /** Writes the fixed 20 octets, checksum and urgent pointer 0. `header` is the length with options. */
 export function emit(
