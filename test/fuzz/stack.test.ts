@@ -35,7 +35,7 @@ import { ADDRESS_B, ADDRESS_B6, Pair } from '../helpers/pair.js'
 import { SeededRandom } from '../helpers/random.js'
 
 const SEED = Number(process.env.FUZZ_SEED ?? 1)
-const ROUNDS = Number(process.env.FUZZ_ROUNDS ?? 1000)
+const ROUNDS = Number(process.env.FUZZ_ROUNDS ?? 400)
 const PACKETS = 1000
 
 const MTU = 1400

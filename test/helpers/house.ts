@@ -109,8 +109,9 @@ const ONLY_HERE: Readonly<Record<string, string>> = { 'js-md4': 'src/ppp/auth/ms
 const STACK_WALLS: readonly { readonly files: RegExp; readonly may: RegExp }[] = [
   { files: /^stack\/wire\//, may: /^stack\/(wire\/.*|bytes|seq|checksum)(\.ts)?$/ },
   {
-    files: /^stack\/tcp\/((rtt|sack|rack|recovery)\.ts|congestion\/)/,
-    may: /^stack\/(seq|types|timers|tcp\/(rtt|sack|rack|recovery)|tcp\/congestion\/.*)(\.ts)?$/,
+    files:
+      /^stack\/tcp\/((rtt|scoreboard|rack|dup-acks|loss-detector|prr|recovery|path-mtu|user-timeout)\.ts|congestion\/)/,
+    may: /^stack\/(seq|types|timers|tcp\/(rtt|scoreboard|rack|dup-acks|loss-detector|prr|recovery)|tcp\/congestion\/.*)(\.ts)?$/,
   },
   { files: /^stack\/(bytes|seq|checksum)\.ts$/, may: /^stack\/bytes\.ts$/ },
 ]
