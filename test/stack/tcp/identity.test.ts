@@ -44,7 +44,7 @@ t.test('the same port may serve different destinations, and the limit of connect
   for (let i = 0; i < 60; i++) {
     const c = d.stack.connect({ address: ip(`10.1.0.${i + 1}`), port: 80 }, d.now)
     if (typeof c === 'string') {
-      t.equal(c, 'aborted')
+      t.equal(c, 'no-resources')
       refused++
     }
   }

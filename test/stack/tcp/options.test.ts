@@ -10,7 +10,7 @@ t.test('a SYN of ours offers every option', async (t) => {
   d.connect()
   const [syn] = d.forget()
   t.equal(syn?.mss, 1360)
-  t.equal(syn?.shift, 5, 'a buffer of 1 MiB')
+  t.equal(syn?.shift, 8, 'a buffer that may become 8 MiB')
   t.equal(syn?.sackOk, true)
   t.equal(syn?.ts?.[1], 0)
 })
@@ -23,7 +23,7 @@ t.test('the window scale is the smallest with which the whole buffer can be anno
     [1 << 20, 5],
     [16 << 20, 9],
   ] as const) {
-    const d = new Dialogue(t, { limits: { receiveBuffer } })
+    const d = new Dialogue(t, { limits: { receiveBuffer, receiveBufferMax: receiveBuffer } })
     d.connect()
     d.expect({ flags: 'S', shift, window: Math.min(receiveBuffer, 65535) })
   }
@@ -46,7 +46,7 @@ t.test('an answer has only the options that were offered', async (t) => {
     const name = JSON.stringify(offered)
     t.equal(answer?.flags, 'SA')
     t.equal(answer?.mss, 1360, name)
-    t.equal(answer?.shift, offered.shift === undefined ? undefined : 5, name)
+    t.equal(answer?.shift, offered.shift === undefined ? undefined : 8, name)
     t.equal(answer?.sackOk, offered.sackOk ?? false, name)
     t.same(answer?.ts?.[1], offered.ts?.[0], name)
   }
@@ -125,8 +125,8 @@ t.test('our own window is scaled once that is agreed', async (t) => {
   const d = new Dialogue(t)
   d.open({ shift: 0 })
   d.in({ flags: 'PA', seq: 1, ack: 1, data: 'x' })
-  // 1 MiB less one octet, rounded down to steps of 32.
-  d.expect({ flags: 'A', ack: 2, window: 32767 })
+  // 128 KiB less one octet, rounded down to steps of 256.
+  d.expect({ flags: 'A', ack: 2, window: 511 })
 })
 
 t.test('with timestamps agreed every segment has them, and echoes the other side', async (t) => {
@@ -224,7 +224,7 @@ t.test('options at any alignment are read (MUST-64)', async (t) => {
     const pad = new Array(nops).fill(1)
     const options = Uint8Array.of(...pad, 3, 3, 4, 8, 10, 0, 0, 1, 0, 0, 0, 0, 0, 2, 4, 4, 0)
     d.in({ flags: 'S', seq: 0, options, ts: [256, 0] })
-    d.expect({ flags: 'SA', shift: 5 })
+    d.expect({ flags: 'SA', shift: 8 })
     d.in({ flags: 'A', seq: 1, ack: 1, ts: [257, d.tsRecent] })
     const c = d.stack.accept(l)
     t.equal(c?.info().mss, 1024 - 12)

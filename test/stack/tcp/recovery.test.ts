@@ -1,7 +1,6 @@
 /** Loss and congestion: RFC 5681, RFC 6582, RFC 3042, RFC 7661. */
 import t from 'tap'
 import type { TcpConnection } from '../../../stack/index.js'
-import { NewReno } from '../../../stack/tcp/congestion/newreno.js'
 import { Dialogue, type SegmentIn, stream, type Test } from '../../helpers/segment.js'
 
 const MSS = 1000
@@ -10,7 +9,7 @@ const at = (n: number): number => 1 + n * MSS
 
 /** Ten segments are out, and more are waiting. */
 function tenOut(t: Test, queued = 30_000, syn: Partial<SegmentIn> = {}): [Dialogue, TcpConnection] {
-  const d = new Dialogue(t)
+  const d = new Dialogue(t, { tcp: { congestion: 'newreno' } })
   const c = d.open({ mss: MSS, ...syn })
   c.write(stream(queued))
   const sent = d.forget()
@@ -34,18 +33,22 @@ t.test(
     d.expect({ seq: at(0), len: MSS })
     t.equal(d.stack.counters.fastRetransmits, 1)
     t.equal(c.info().ssthresh, 5000, 'half of the flight, what limited transmit let out not counted')
-    t.equal(c.info().cwnd, 8000)
-    ack(d, 0)
-    ack(d, 0)
+    // RFC 6937: one segment for every two that left the network, until half of the flight is out.
     ack(d, 0)
     ack(d, 0)
     d.silent()
     ack(d, 0)
     d.expect({ seq: at(12), len: MSS })
+    // Half of the flight is reached: from here on one for each.
+    ack(d, 0)
+    ack(d, 0)
+    d.silent()
+    ack(d, 0)
+    d.expect({ seq: at(13), len: MSS })
     // All arrives: recovery is over, cwnd is ssthresh or what is out and one.
-    ack(d, 13)
-    t.equal(c.info().cwnd, 2 * MSS)
-    d.expect({ seq: at(13) }, { seq: at(14) })
+    ack(d, 14)
+    t.ok((c.info().cwnd as number) >= 5 * MSS && (c.info().cwnd as number) < 6 * MSS)
+    t.equal(d.forget().length, 5)
     t.equal(d.stack.counters.fastRetransmits, 1)
   },
 )
@@ -163,6 +166,8 @@ t.test('slow start doubles, congestion avoidance adds one segment for each windo
       d.drain()
     }
     d.forget()
+    // What went out is proof that the time-out was needed (RFC 5682 2.1).
+    if (round === 0) ack(d, acked)
   }
   t.same(
     windows.map((w) => w / MSS),
@@ -211,25 +216,4 @@ t.test('after an idle time longer than a time-out cwnd is the initial window at 
   c.write(stream(50_000))
   t.equal(d.forget().length, 10)
   t.equal(c.info().cwnd, 10 * MSS)
-})
-
-t.test('one acknowledgement of very much does not burst without bound', async (t) => {
-  const cc = new NewReno()
-  cc.setMss(1000)
-  cc.onAck(1_000_000, 10_000, true)
-  t.equal(cc.cwnd, 10_000 + 8000)
-  cc.onTimeout(20_000, true)
-  t.equal(cc.ssthresh, 10_000)
-  cc.onAck(1_000_000, 10_000, true)
-  t.equal(cc.cwnd, 9000)
-  cc.onAck(1_000_000, 10_000, true)
-  t.equal(cc.cwnd, 10_000, 'slow start ends at the threshold')
-  cc.onAck(1_000_000, 10_000, true)
-  t.equal(cc.cwnd, 11_000)
-  cc.onAck(10_999, 10_000, true)
-  t.equal(cc.cwnd, 11_000, 'the huge one left no credit')
-  cc.inflate(-1e9)
-  t.equal(cc.cwnd, 1000)
-  cc.onLoss(3)
-  t.equal(cc.ssthresh, 2000, 'never below two segments')
 })

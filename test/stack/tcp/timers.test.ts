@@ -139,7 +139,7 @@ t.test('a duplicate does not put the timer off', async (t) => {
 t.test(
   'after a time-out sending begins again at the first unacknowledged octet, in slow start',
   async (t) => {
-    const d = new Dialogue(t)
+    const d = new Dialogue(t, { tcp: { congestion: 'newreno' } })
     const c = d.open({ mss: 1000 })
     c.write(stream(8000))
     t.equal(d.forget().length, 8)
@@ -196,7 +196,7 @@ t.test('Karn: a segment that was sent twice gives no sample without timestamps',
   d.drain()
   d.pass(100)
   d.in({ flags: 'A', seq: 1, ack: 1001 })
-  t.equal(c.info().rto, 250)
+  t.equal(c.info().rto, 300, 'the margin above the mean is at least 200 ms')
 })
 
 t.test('with timestamps a repeated segment does give one (RFC 7323 4)', async (t) => {
