@@ -4,7 +4,8 @@
  * SSTP and PPP do not know each other; here the frames of one become packets of the other, and the key
  * that authentication made goes to the crypto binding.
  */
-import { u8 } from '../../stack/bytes.js'
+import { setU32, u8, u32 } from '../../stack/bytes.js'
+import { CONTROL_HEADER, Code, setControlHeader } from '../ppp/control.js'
 import { FRAME_HEADER, frameHeader, frameProtocol, Protocol, setFrameHeader } from '../ppp/frame.js'
 import type { PppEvent, PppLink } from '../ppp/link.js'
 import type { SstpCall, SstpEvent } from '../sstp/call.js'
@@ -12,9 +13,18 @@ import { describe as describeSstp } from '../sstp/describe.js'
 import { Framer, type PacketSink } from '../sstp/framer.js'
 import { emitDataHeader, HEADER } from '../sstp/packet.js'
 import type { Machine } from './driver.js'
+import { OuterWindow } from './outer-window.js'
 
 /** Octets in front of an IP packet: SSTP header, then PPP's `FF 03` and protocol. */
 export const OVERHEAD = HEADER + FRAME_HEADER
+
+/*
+ * A mark in the stream is an LCP Echo-Request (RFC 1661 5.8), because an answer repeats its data:
+ *
+ *   code, identifier, length | Magic-Number | "mark" | number of the mark
+ */
+const MARK_LENGTH = CONTROL_HEADER + 12
+const MARK_TAG = 0x6d61726b
 
 /** What a call's owner hears of it. */
 export interface CallOwner {
@@ -52,6 +62,7 @@ export class Call implements Machine, PacketSink {
   readonly sstp: SstpCall
   readonly ppp: PppLink
   readonly stack: IpEndpoint
+  readonly outer = new OuterWindow()
   readonly counters: CallCounters = { bytesIn: 0, bytesOut: 0, framesIn: 0, framesOut: 0, dropped: 0 }
   /** The connection is to be closed. */
   finished = false
@@ -132,6 +143,13 @@ export class Call implements Machine, PacketSink {
       return
     }
     if (!sstp.mayControl) return
+    if (protocol === Protocol.LCP && size >= MARK_LENGTH && u8(b, at) === Code.ECHO_REPLY) {
+      if (u32(b, at + CONTROL_HEADER + 4) === MARK_TAG) {
+        ppp.packetReceived(now)
+        this.outer.onAnswer(u32(b, at + CONTROL_HEADER + 8), now)
+        return
+      }
+    }
     if (protocol >= 0x8000) ppp.input(protocol, b, at, size, now)
     else ppp.protocolReject(protocol, b, at, size, now)
     this.pump(now)
@@ -165,10 +183,28 @@ export class Call implements Machine, PacketSink {
     return n
   }
 
-  get hasOutput(): boolean {
+  get hasControl(): boolean {
     const { sstp } = this
-    if (sstp.hasOutput || (this.ppp.hasOutput && sstp.mayControl)) return true
-    return sstp.mayData && this.stack.hasOutput
+    return sstp.hasOutput || (this.ppp.hasOutput && sstp.mayControl)
+  }
+
+  get hasOutput(): boolean {
+    return this.hasControl || (this.sstp.mayData && this.stack.hasOutput)
+  }
+
+  mark(dst: Uint8Array, off: number): number {
+    const { sstp, ppp } = this
+    if (!sstp.mayData || !(ppp.ipv4Open || ppp.ipv6Open)) return 0
+    const { number } = this.outer
+    const at = off + OVERHEAD
+    emitDataHeader(dst, off, FRAME_HEADER + MARK_LENGTH)
+    setFrameHeader(dst, off + HEADER, Protocol.LCP)
+    setControlHeader(dst, at, Code.ECHO_REQUEST, number & 255, MARK_LENGTH)
+    setU32(dst, at + 4, ppp.magic)
+    setU32(dst, at + 8, MARK_TAG)
+    setU32(dst, at + 12, number)
+    this.counters.bytesOut += OVERHEAD + MARK_LENGTH
+    return OVERHEAD + MARK_LENGTH
   }
 
   nextTimeout(): number {

@@ -140,6 +140,7 @@ const WORDS: Readonly<Record<SocketError, string>> = {
   prohibited: 'cannot be reached (a firewall forbids it)',
   'ttl-expired': 'cannot be reached (TTL expired on the way)',
   'too-large': 'is behind a path that takes smaller packets only',
+  'no-resources': 'cannot be connected to (no free port or connection is left)',
   aborted: 'was given up',
 }
 

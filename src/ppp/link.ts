@@ -235,6 +235,11 @@ export class PppLink {
     this.#send(Protocol.LCP, Code.PROTOCOL_REJECT, this.#lcpId, body, 0, body.length)
   }
 
+  /** Our Magic-Number (RFC 1661 6.4), for echo requests that others write; 0: none. */
+  get magic(): number {
+    return this.#lcpSet.magic
+  }
+
   /** May IPv4 packets pass? */
   get ipv4Open(): boolean {
     return this.#ipv4?.up === true

@@ -1,6 +1,7 @@
 import { Duplex } from 'node:stream'
 import t from 'tap'
 import { Driver, type Machine } from '../../src/link/driver.js'
+import { OuterWindow } from '../../src/link/outer-window.js'
 
 /** A machine with packets to send and a deadline. */
 class Script implements Machine {
@@ -10,6 +11,10 @@ class Script implements Machine {
   timeouts = 0
   dispatched = 0
   finished = false
+  hasControl = false
+  readonly outer = new OuterWindow()
+  /** Numbers of the marks that were written. */
+  readonly marks: number[] = []
 
   input(b: Uint8Array, off: number, len: number): void {
     this.got.push(Buffer.from(b.subarray(off, off + len)))
@@ -24,6 +29,11 @@ class Script implements Machine {
 
   get hasOutput(): boolean {
     return this.packets.length > 0
+  }
+
+  mark(): number {
+    this.marks.push(this.outer.number)
+    return 24
   }
 
   nextTimeout(): number {
@@ -81,9 +91,10 @@ t.test('two batches are on their way at most: then the machine waits, and goes o
   machine.packets = new Array(200).fill(1400)
   driver.wake()
   await turn()
-  // The second write waits inside the stream until the first is through.
-  const perBatch = Math.ceil((65_536 - 4095) / 1400)
-  t.equal(machine.packets.length, 200 - 2 * perBatch)
+  // The first is small, for the sake of its mark. The second waits inside the stream until the first is through.
+  const first = Math.ceil(4096 / 1400)
+  const perBatch = Math.ceil((65_536 - 4095 - 24) / 1400)
+  t.equal(machine.packets.length, 200 - first - perBatch)
   for (let i = 0; i < 10; i++) {
     await turn()
     sink.release()
@@ -92,8 +103,9 @@ t.test('two batches are on their way at most: then the machine waits, and goes o
   t.equal(machine.packets.length, 0)
   t.equal(
     sink.writes.reduce((a, b) => a + b, 0),
-    200 * 1400,
+    200 * 1400 + 24 * machine.marks.length,
   )
+  t.same(machine.marks, [0, 1, 2, 3], 'and no more marks to somebody who answers none')
   driver.stop()
 })
 
@@ -131,3 +143,44 @@ t.test(
     t.equal(machine.dispatched, 1)
   },
 )
+
+t.test('no more is under way than the window allows, but for what is about the call itself', async (t) => {
+  let now = 0
+  const machine = new Script()
+  const sink = new Sink()
+  const driver = new Driver(sink, machine, () => now)
+  machine.packets = new Array(20_000).fill(1400)
+  /** Lets the kernel take everything that is written. */
+  const taken = async (): Promise<void> => {
+    for (let i = 0; i < 8; i++) {
+      sink.release()
+      await turn()
+    }
+  }
+  driver.wake()
+  await turn()
+  now = 100
+  machine.outer.onAnswer(0, now)
+  driver.wake()
+  await taken()
+  const held = machine.packets.length
+  t.ok(held > 0 && machine.outer.room <= 0, 'it waits')
+  driver.wake()
+  await taken()
+  t.equal(machine.packets.length, held)
+  machine.hasControl = true
+  const { output } = machine
+  machine.output = (dst, off) => {
+    machine.hasControl = false
+    return output.call(machine, dst, off)
+  }
+  driver.wake()
+  await taken()
+  t.equal(machine.packets.length, held - 1, 'one packet about the call goes')
+  now = 200
+  machine.outer.onAnswer(machine.marks.at(-1) ?? 0, now)
+  driver.wake()
+  await taken()
+  t.ok(machine.packets.length < held - 1, 'and an answer lets the rest go on')
+  driver.stop()
+})
