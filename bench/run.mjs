@@ -12,23 +12,24 @@ import { Lab } from './lib/lab.mjs'
 import { latency, latencyTable } from './sections/latency.mjs'
 import { backPressure, backPressureTable, memory, memoryTable } from './sections/memory.mjs'
 import { profile } from './sections/profile.mjs'
+import { stacks, stacksTable } from './sections/stacks.mjs'
 import { throughput, throughputTable } from './sections/throughput.mjs'
 import { virtual, virtualTable } from './sections/virtual.mjs'
 
 const USAGE = `usage: npm run bench -- [options]
   --rounds N     rounds of each comparison (default 5)
   --seconds S    length of one stream (default 1)
-  --only NAMES   of throughput,latency,memory,slow,virtual (comma between; default all)
+  --only NAMES   of throughput,latency,memory,slow,virtual,stacks (comma between; default all)
   --slow [MIB]   the slow reader reads that much (default 60 MiB, 1024 if no number is given): a second each
   --against DIR  another build's dist folder, measured beside this one
   --profile      where the bridge spends its time, instead of all that
   --json         the results as JSON on stdout`
 
-const NAMES = ['throughput', 'latency', 'memory', 'slow', 'virtual']
+const NAMES = ['throughput', 'latency', 'memory', 'slow', 'virtual', 'stacks']
 const RESULTS = new URL('results/', import.meta.url)
 const MIB = 2 ** 20
 /** Beside the slow reader, whose time is known. */
-const LONGEST = 240_000
+const LONGEST = 360_000
 
 /** @param {string[]} argv */
 function options(argv) {
@@ -101,6 +102,7 @@ async function main(o) {
   await section('memory', memory, memoryTable)
   await section('slow', backPressure, backPressureTable)
   await section('virtual', virtual, virtualTable)
+  await section('stacks', stacks, stacksTable)
   o.note('')
   const markdown = `${text.join('\n\n')}\n`
   await writeFile(new URL('latest.md', RESULTS), markdown)
