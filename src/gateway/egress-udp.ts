@@ -165,11 +165,10 @@ export class EgressUdp {
   /** Sends the client an answer. */
   private back(data: Uint8Array, client: SocketAddress, remote: SocketAddress): void {
     if (this.closed) return
-    let error = this.any.send(data, client, remote)
-    if (error === 'too-large' && remote.port === DNS_PORT) {
-      const short = truncated(data)
-      if (short !== undefined) error = this.any.send(short, client, remote)
-    }
+    // A resolver that is told to come by TCP gets there sooner than fragments do.
+    const headers = client.address.family === 4 ? 28 : 48
+    const cut = remote.port === DNS_PORT && data.length + headers > this.stack.mtu
+    const error = this.any.send((cut ? truncated(data) : undefined) ?? data, client, remote)
     if (error === undefined) this.host.wake()
     else this.stack.counters.datagramsDropped++
   }

@@ -78,7 +78,6 @@ export class SessionSockets implements FlowHost {
       const now = this.now()
       const c = this.stack.connect({ address, port: to.port }, now)
       if (typeof c === 'string') {
-        if (c === 'aborted') throw new DialError('no-resources', 'too many connections')
         throw dialError(c, to)
       }
       const settle = (error?: DialError): void => {
