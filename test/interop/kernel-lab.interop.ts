@@ -36,7 +36,6 @@ for (const { weather, way, bytes } of CELLS) {
     const rate = (who: Who) => median(done[who].map((d) => (d.bytes * 8) / d.ms / 1000))
     const [ours, kernel] = [rate('ours'), rate('kernel')]
     t.comment(`${ours.toFixed(2)} and ${kernel.toFixed(2)} Mbit/s: ${(ours / kernel).toFixed(2)}`)
-    // A few transfers over random loss scatter widely; the figures are bench/kernel's. This finds a sender that breaks down.
-    t.ok(ours > 0.4 * kernel, 'the bridge keeps up with the kernel')
+    t.ok(ours > 0.7 * kernel, 'the bridge keeps up with the kernel')
   })
 }
