@@ -9,7 +9,13 @@
  * @packageDocumentation
  */
 export type { EchoReply, PingSocket } from './icmp/ping.js'
-export { type AnySocket, NetStack, type NetStackOptions, takeReady } from './netstack.js'
+export {
+  type AnySocket,
+  NetStack,
+  type NetStackOptions,
+  takeReady,
+  type UnclaimedPacket,
+} from './netstack.js'
 export type { ReadySocket } from './ready.js'
 export type { TcpConnection, TcpOptionsWanted } from './tcp/connection.js'
 export type { ListenOptions, TcpListener } from './tcp/listener.js'

@@ -43,6 +43,13 @@ import * as ipv6 from './wire/ipv6.js'
 /** A socket as {@link NetStack.nextReady} gives it; `kind` tells which. */
 export type AnySocket = TcpConnection | TcpListener | UdpSocket | PingSocket
 
+/**
+ * Takes a packet that the stack itself has no use for: `len` octets of `b` at `off`, whole, put together if it came
+ * in fragments, to be read in place and not kept. Addresses are not checked beyond what {@link NetStack.unclaimed}
+ * says, checksums behind the IP header not at all. @returns false: it is not for this one either
+ */
+export type UnclaimedPacket = (b: Uint8Array, off: number, len: number, now: Instant) => boolean
+
 /** What a stack is made with. */
 export interface NetStackOptions {
   /** Largest packet in and out, octets. At least 576; below 1280 there is no IPv6 (RFC 8200 5). */
@@ -63,12 +70,18 @@ export interface NetStackOptions {
 export class NetStack {
   /** What has happened since it was made. */
   readonly counters: StackCounters = newCounters()
+  /**
+   * Whoever configures the host hears of what concerns the link by this: neighbour discovery (RFC 4861), packets to
+   * groups of the link (ff02::/16) and to 255.255.255.255, and UDP datagrams to ports of ours that nobody has open.
+   */
+  unclaimed: UnclaimedPacket | undefined
   /** Those that hold, defaults included. */
   readonly limits: StackLimits
   private readonly times: TcpTimes
   private linkMtu: number
   private readonly pathMtu: PathMtuCache
   private readonly addresses: IpAddress[] = []
+  private deprecated: readonly IpAddress[] = []
   private readonly pool: BlockPool
   private readonly scheduler = new Scheduler()
   private readonly readyList = new ReadyList()
@@ -133,6 +146,7 @@ export class NetStack {
       errors: this.errors,
       anyAddress: options.anyAddress ?? false,
       hasV6: () => this.hasV6,
+      unclaimed: (b, off, len, now) => this.unclaimed?.(b, off, len, now) ?? false,
       isOwn: (w0, w1, w2, w3) => this.has(w0, w1, w2, w3),
     })
   }
@@ -152,6 +166,30 @@ export class NetStack {
   /** One more address of our own; the first that fits is the one that packets come from. */
   addAddress(address: IpAddress): void {
     if (!this.addresses.some((a) => a.equals(address))) this.addresses.push(address)
+  }
+
+  /**
+   * An address is ours no more. TCP connections that have it report READY_CLOSED with `aborted`, and the other
+   * side is told nothing; UDP and ping sockets stay and send from what is left.
+   */
+  removeAddress(address: IpAddress): void {
+    const at = this.addresses.findIndex((a) => a.equals(address))
+    if (at < 0) return
+    this.addresses.splice(at, 1)
+    this.tcp.forsake(address)
+  }
+
+  /** Those of our addresses that new connections take only if there is no other (RFC 4862 5.5.4). */
+  setDeprecated(addresses: readonly IpAddress[]): void {
+    this.deprecated = addresses
+  }
+
+  /**
+   * Sends a whole packet of the caller's own making, addresses and checksums and all, in its turn.
+   * @returns false if it was dropped: there is no room for it, or the stack is closed
+   */
+  send(packet: Uint8Array): boolean {
+    return packet.length <= this.linkMtu && this.reply(packet)
   }
 
   /** Only this IPv4 address may send to us from now on: the one that the other end of the link was assigned. */
@@ -208,11 +246,17 @@ export class NetStack {
   sourceFor(remote: IpAddress): IpAddress | undefined {
     if (remote.family === 6 && !this.hasV6) return undefined
     let found: IpAddress | undefined
+    let best = 0
     for (const a of this.addresses) {
       if (a.family !== remote.family) continue
-      // RFC 6724 5 rule 2: prefer the scope of the destination.
-      if (a.isLinkLocal === remote.isLinkLocal) return a
-      if (a.family === 4) found ??= a
+      // RFC 6724 5 rules 2, 3 and 8: the scope of the destination, not deprecated, the longest common prefix.
+      const scope = a.isLinkLocal === remote.isLinkLocal
+      if (!scope && a.family === 6) continue
+      const fresh = this.deprecated.length === 0 || !this.deprecated.some((d) => d.equals(a))
+      const rank = (scope ? 512 : 0) + (fresh ? 256 : 0) + (a.family === 6 ? commonPrefix(a, remote) : 0) + 1
+      if (rank <= best) continue
+      found = a
+      best = rank
     }
     return found
   }
@@ -331,9 +375,17 @@ export class NetStack {
     return this.errors.unreachable(remote, local, reason, quote, now)
   }
 
-  private reply(packet: Uint8Array): void {
-    if (!this.isClosed && this.replies.push(packet)) this.scheduler.schedule(this.replies)
+  private reply(packet: Uint8Array): boolean {
+    if (this.isClosed || !this.replies.push(packet)) return false
+    this.scheduler.schedule(this.replies)
+    return true
   }
+}
+
+/** Leading bits that two IPv6 addresses share, of the 64 that are a prefix. */
+function commonPrefix(a: IpAddress, b: IpAddress): number {
+  if (a.w0 !== b.w0) return Math.clz32(a.w0 ^ b.w0)
+  return 32 + (a.w1 === b.w1 ? 32 : Math.clz32(a.w1 ^ b.w1))
 }
 
 export { takeReady }

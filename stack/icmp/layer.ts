@@ -112,7 +112,7 @@ export class IcmpLayer implements PingHost {
     } else if (type < v6.V6_FIRST_INFORMATIONAL) {
       this.error(b, o, len, 6)
     } else {
-      // Neighbour discovery has nothing to discover on a point-to-point link.
+      // Neighbour discovery is for whoever configures the host, if anybody does.
       this.options.counters.unwanted++
     }
   }

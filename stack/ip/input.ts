@@ -24,6 +24,8 @@ export interface IpInputOptions {
   readonly errors: Pick<ErrorSender, 'about'>
   readonly anyAddress: boolean
   hasV6(): boolean
+  /** A whole packet about the link, or to a UDP port that nobody has. @returns true if it was taken */
+  unclaimed(b: Uint8Array, off: number, len: number, now: Instant): boolean
   /** Those words are an address of our own. */
   isOwn(w0: number, w1: number, w2: number, w3: number): boolean
 }
@@ -71,6 +73,7 @@ export class IpInput {
     a.ecn = ipv4.tos(b, off) & 3
     const ours = this.isOurs(a)
     const { peer } = this
+    if (a.d3 === BROADCAST_V4 && this.isForLink4(a, b, off, now)) return
     if (
       this.isMartian(a) ||
       !(ours || anyAddress) ||
@@ -130,6 +133,7 @@ export class IpInput {
         return
       case ipv4.PROTO_UDP:
         if (udp.input(b, o, n, a, ours)) return
+        if (ours && this.options.unclaimed(b, off, header + n, now)) return
         counters.unwanted++
         errors.about(a, icmpv4.UNREACHABLE, icmpv4.UNREACHABLE_PORT, 0, b, off, header + n, now)
         return
@@ -166,6 +170,8 @@ export class IpInput {
     )
     a.ecn = ipv6.trafficClass(b, off) & 3
     const ours = this.isOurs(a)
+    const size = ipv6.IPV6_HEADER + ipv6.payloadLength(b, off)
+    if (this.options.hasV6() && a.d0 >>> 16 === LINK_GROUP && this.isForLink(a, b, off, size, now)) return
     if (!this.options.hasV6() || this.isMartian(a) || !(ours || anyAddress)) {
       counters.unwanted++
       return
@@ -198,10 +204,13 @@ export class IpInput {
         return
       case ipv4.PROTO_UDP:
         if (udp.input(b, o, n, a, ours)) return
+        if (ours && this.options.unclaimed(b, off, whole, now)) return
         counters.unwanted++
         errors.about(a, icmpv6.V6_UNREACHABLE, icmpv6.V6_PORT, 0, b, off, whole, now)
         return
       case ipv4.PROTO_ICMPV6:
+        if (ours && n > 0 && icmpv6.isNeighbourDiscovery(b, o) && this.options.unclaimed(b, off, whole, now))
+          return
         icmp.input6(b, o, n, a, ours, now)
         return
       case ipv6.NEXT_FRAGMENT:
@@ -290,6 +299,19 @@ export class IpInput {
   // ---------------------------------------------------------------- both
 
   /**
+   * To everybody on the link: nothing of TCP, UDP or ICMP, but perhaps of whoever configures the host. :: may be its
+   * source (RFC 4861 4.1, 4.3), an address of ours may not.
+   */
+  private isForLink(a: PacketAddresses, b: Uint8Array, off: number, len: number, now: Instant): boolean {
+    const { options } = this
+    return !options.isOwn(a.s0, a.s1, a.s2, a.s3) && options.unclaimed(b, off, len, now)
+  }
+
+  private isForLink4(a: PacketAddresses, b: Uint8Array, off: number, now: Instant): boolean {
+    return !ipv4.isFragment(b, off) && this.isForLink(a, b, off, ipv4.totalLength(b, off), now)
+  }
+
+  /**
    * No unicast sender, no unicast destination, or from an address of ours, which nobody else has ("land"). IPv4 in
    * its mapped form; packets of IPv6 that have that form are dropped, so that one cannot pass for the other.
    */
@@ -302,5 +324,8 @@ export class IpInput {
   }
 }
 
+/** ff02::/16, 255.255.255.255. */
+const LINK_GROUP = 0xff02
+const BROADCAST_V4 = -1
 /** Where an IPv6 header has its payload length. */
 const PAYLOAD_LENGTH = 4

@@ -293,6 +293,18 @@ export class TcpLayer implements TcpHost<TcpConnection> {
     this.timeWait.clear()
   }
 
+  /** Aborts what has `local` for its own address, without a word: it is ours no more. */
+  forsake(local: IpAddress): void {
+    const found: TcpConnection[] = []
+    this.table.forEach((c) => {
+      if (c.tuple.local.equals(local)) found.push(c)
+    })
+    for (const c of found) {
+      c.abort()
+      this.scheduler.unschedule(c)
+    }
+  }
+
   forEach(visit: (c: TcpConnection) => void): void {
     this.table.forEach(visit)
   }

@@ -11,6 +11,10 @@ export const V6_TIME_EXCEEDED = 3
 export const V6_PARAMETER_PROBLEM = 4
 export const V6_ECHO_REQUEST = 128
 export const V6_ECHO_REPLY = 129
+export const V6_ROUTER_SOLICITATION = 133
+export const V6_ROUTER_ADVERTISEMENT = 134
+export const V6_NEIGHBOUR_SOLICITATION = 135
+export const V6_NEIGHBOUR_ADVERTISEMENT = 136
 export const V6_REDIRECT = 137
 /** RFC 4443 2.1: below are errors. */
 export const V6_FIRST_INFORMATIONAL = 128
@@ -32,6 +36,9 @@ export function check(b: Uint8Array, o: number, len: number, pseudo: number): bo
 }
 
 export const type = (b: Uint8Array, o: number): number => u8(b, o)
+/** RFC 4861 4: what routers and neighbours of a link say to each other. */
+export const isNeighbourDiscovery = (b: Uint8Array, o: number): boolean =>
+  u8(b, o) >= V6_ROUTER_SOLICITATION && u8(b, o) <= V6_REDIRECT
 export const code = (b: Uint8Array, o: number): number => u8(b, o + 1)
 export const identifier = (b: Uint8Array, o: number): number => u16(b, o + 4)
 export const sequence = (b: Uint8Array, o: number): number => u16(b, o + 6)

@@ -59,6 +59,7 @@ function bench(anyAddress = false): {
     icmp: { input4: take('icmp'), input6: take('icmp6') },
     errors: { about: (_a, type, code, detail) => void errors.push([type, code, detail]) },
     anyAddress,
+    unclaimed: () => false,
     hasV6: () => true,
     isOwn: (w0, w1, w2, w3) => own.some((a) => a.w0 === w0 && a.w1 === w1 && a.w2 === w2 && a.w3 === w3),
   })
