@@ -4,6 +4,8 @@
  */
 import { u8, u16, u32 } from '../../stack/bytes.js'
 import { ChapCode } from './auth/chap.js'
+import { EapCode } from './auth/eap/method.js'
+import { eapTypeName } from './auth/eap/packet.js'
 import { authLabel } from './auth/method.js'
 import { PapCode } from './auth/pap.js'
 import { CONTROL_HEADER, Code, controlLength } from './control.js'
@@ -46,6 +48,14 @@ const CHAP_NAMES: ReadonlyMap<number, string> = new Map([
   [ChapCode.RESPONSE, 'Response'],
   [ChapCode.SUCCESS, 'Success'],
   [ChapCode.FAILURE, 'Failure'],
+  [ChapCode.CHANGE_PASSWORD, 'Change-Password'],
+])
+
+const EAP_NAMES: ReadonlyMap<number, string> = new Map([
+  [EapCode.REQUEST, 'Request'],
+  [EapCode.RESPONSE, 'Response'],
+  [EapCode.SUCCESS, 'Success'],
+  [EapCode.FAILURE, 'Failure'],
 ])
 
 /** Options beyond this many are only counted. */
@@ -75,9 +85,16 @@ export function describe(protocol: number, b: Uint8Array, o: number, len: number
       return head(PAP_NAMES) + papDetail(code, b, at, size)
     case Protocol.CHAP:
       return head(CHAP_NAMES) + chapDetail(code, b, at, size)
+    case Protocol.EAP:
+      return head(EAP_NAMES) + eapDetail(b, at, size)
     default:
       return `${name}, ${length} octets`
   }
+}
+
+/** Only the type and the size: all else may be secret. */
+function eapDetail(b: Uint8Array, o: number, len: number): string {
+  return len < 1 ? '' : `: ${eapTypeName(u8(b, o))}, ${len - 1} octets`
 }
 
 function controlDetail(protocol: number, code: number, b: Uint8Array, o: number, len: number): string {
@@ -149,7 +166,7 @@ function chapDetail(code: number, b: Uint8Array, o: number, len: number): string
     if (len < 1 || 1 + u8(b, o) > len) return ': broken'
     return ` name${quoted(b, o + 1 + u8(b, o), len - 1 - u8(b, o))}`
   }
-  if (code === ChapCode.SUCCESS) return ''
+  if (code === ChapCode.SUCCESS || code === ChapCode.CHANGE_PASSWORD) return ''
   // C= is a challenge
   return quoted(b, o, len).replace(/C=[0-9A-Fa-f]+/g, 'C=...')
 }

@@ -16,6 +16,9 @@ export type PppLayer = 'lcp' | 'auth' | 'ipcp' | 'ipv6cp'
  * - `AUTH_REFUSED`: the credentials were not accepted
  * - `AUTH_SERVER_UNPROVEN`: the server could not show that it knows the password
  * - `AUTH_CREDENTIALS`: name or password cannot be sent with this method
+ * - `AUTH_TLS`: TLS inside EAP failed
+ * - `AUTH_UNTRUSTED`: the certificate that the peer showed inside EAP was not accepted
+ * - `AUTH_UNAVAILABLE`: whoever knows the accounts could not be asked
  * - `NO_ADDRESS`: the server gave no address, or has none left
  */
 export type PppErrorCode =
@@ -31,6 +34,9 @@ export type PppErrorCode =
   | 'AUTH_REFUSED'
   | 'AUTH_SERVER_UNPROVEN'
   | 'AUTH_CREDENTIALS'
+  | 'AUTH_TLS'
+  | 'AUTH_UNTRUSTED'
+  | 'AUTH_UNAVAILABLE'
   | 'NO_ADDRESS'
 
 /** Why the link, or a part of it, ended: a value that travels in events; nothing here throws it. */

@@ -17,9 +17,10 @@ export class Ipv6cpOptions implements OptionSet {
   #renew = false
   #seenPeer: Uint8Array | undefined
 
-  constructor(random: (dst: Uint8Array) => void) {
+  /** `wanted`: 8 octets to begin with. */
+  constructor(random: (dst: Uint8Array) => void, wanted?: Uint8Array) {
     this.#random = random
-    this.local = this.#newId()
+    this.local = wanted?.length === 8 && !isZero(wanted) ? wanted : this.#newId()
   }
 
   request(w: OptionWriter): void {

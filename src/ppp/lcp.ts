@@ -1,6 +1,15 @@
 /** LCP's options (RFC 1661 6), from either end. */
 import { setU16, setU32, u16, u32 } from '../../stack/bytes.js'
-import { AUTH_LABEL, type AuthName, authLabel, authOption, readAuthOption, STRENGTH } from './auth/method.js'
+import {
+  AUTH_LABEL,
+  type AuthName,
+  authLabel,
+  authOption,
+  type LinkAuth,
+  linkAuth,
+  readAuthOption,
+  WEAKNESS,
+} from './auth/method.js'
 import { PppError } from './errors.js'
 import { DEFAULT_MRU, MAX_INFORMATION } from './frame.js'
 import { MAX_FAILURE, type OptionSet, type Verdict } from './fsm.js'
@@ -33,7 +42,7 @@ const NONE = new Uint8Array(0)
 export interface LcpSettings {
   readonly role: 'client' | 'server'
   readonly mru: number
-  /** Client: enabled methods. Server: methods to ask for. */
+  /** Client: enabled methods. Server: methods to ask for. Best first, but a server asks for weak ones last. */
   readonly auth: readonly AuthName[]
   random(dst: Uint8Array): void
 }
@@ -44,12 +53,12 @@ export class LcpOptions implements OptionSet {
   /** Ours; 0 once the peer has rejected the option. */
   magic = 0
   /** Client: what the server wants. Server: what we ask for. Undefined: no authentication. */
-  auth: AuthName | undefined
+  auth: LinkAuth | undefined
   /** Client: what the server wanted when it last got a Nak, for people; empty if it never did. */
   refusedAuth = ''
 
   readonly #settings: LcpSettings
-  readonly #methods: readonly AuthName[]
+  readonly #methods: readonly LinkAuth[]
   /** Undefined: not asked for. */
   #mru: number | undefined
   #mruRejected = false
@@ -60,16 +69,19 @@ export class LcpOptions implements OptionSet {
   #repeat = false
   #mayNak = true
   #seenMru: number = DEFAULT_MRU
-  #seenAuth: AuthName | undefined
+  #seenAuth: LinkAuth | undefined
   #wanted = ''
   #error: PppError | undefined
   /** Methods that got a Nak, as the peer wrote them. */
   readonly #nakedAuth = new Set<string>()
   #authNaks = 0
+  /** Server: what got a Nak. */
+  readonly #refused = new Set<LinkAuth>()
 
   constructor(settings: LcpSettings) {
     this.#settings = settings
-    this.#methods = STRENGTH.filter((name) => settings.auth.includes(name))
+    const methods = [...new Set(settings.auth.map(linkAuth))]
+    this.#methods = settings.role === 'client' ? methods : methods.sort((a, b) => WEAKNESS[a] - WEAKNESS[b])
     this.#mru = settings.mru === DEFAULT_MRU ? undefined : settings.mru
     this.magic = this.#newMagic()
     this.auth = settings.role === 'server' ? this.#methods[0] : undefined
@@ -187,8 +199,12 @@ export class LcpOptions implements OptionSet {
       case LcpOption.AUTH: {
         if (this.#settings.role === 'client') return undefined
         const name = readAuthOption(b, o, len)
-        if (name === undefined || !this.#methods.includes(name)) return this.authError(authLabel(b, o, len))
-        this.auth = name
+        if (this.auth !== undefined) this.#refused.add(this.auth)
+        // A client that names what we have not may still have what we ask for next.
+        const usable = name !== undefined && this.#methods.includes(name) && !this.#refused.has(name)
+        const next = usable ? name : this.#methods.find((one) => !this.#refused.has(one))
+        if (next === undefined) return this.authError(authLabel(b, o, len))
+        this.auth = next
         return undefined
       }
       default:
@@ -216,7 +232,7 @@ export class LcpOptions implements OptionSet {
   /** No method in common; `wanted` is what the peer wants. */
   authError(wanted: string): PppError {
     const peer = this.#settings.role === 'client' ? 'server' : 'client'
-    const enabled = this.#methods.map((name) => AUTH_LABEL[name]).join(', ') || 'nothing'
+    const enabled = this.#settings.auth.map((name) => AUTH_LABEL[name]).join(', ') || 'nothing'
     return new PppError(
       'auth',
       'AUTH_METHOD',

@@ -5,11 +5,9 @@
  * owner reads {@link PppLink.ipv4Open} and {@link PppLink.ipv6Open} for each packet.
  */
 import { setU16, u16, u32 } from '../../stack/bytes.js'
-import { ChapClient, ChapServer, md5Algorithm } from './auth/chap.js'
-import { type AuthHost, type AuthMethod, type AuthName, NO_KEY_LENGTH } from './auth/method.js'
-import { msChapV2 } from './auth/mschapv2.js'
-import { PapClient, PapServer } from './auth/pap.js'
-import { CONTROL_HEADER, Code, controlLength, setControlHeader } from './control.js'
+import { type AuthName, NO_KEY_LENGTH } from './auth/method.js'
+import { Authentication } from './authentication.js'
+import { CONTROL_HEADER, Code, setControlHeader } from './control.js'
 import { describe, protocolName } from './describe.js'
 import { PppError, type PppLayer } from './errors.js'
 import { FRAME_HEADER, MAX_FRAME, MAX_INFORMATION, Protocol, setFrameHeader } from './frame.js'
@@ -51,7 +49,6 @@ const MAX_TRACES = 256
 const MAX_PROTOCOL_REJECTS = 3
 const MAX_REJECTED_PROTOCOLS = 16
 const PROTOCOL_REJECT_WINDOW = 60_000
-
 export class PppLink {
   readonly #options: PppLinkOptions
   readonly #lcpSet: LcpOptions
@@ -63,7 +60,7 @@ export class PppLink {
   #ended = false
   #error: PppError | undefined
   #now = 0
-  #auth: AuthMethod | undefined
+  readonly #auth: Authentication
   #user = ''
   #ipv4: Ncp | undefined
   #ipv6: Ncp | undefined
@@ -90,6 +87,13 @@ export class PppLink {
       mru: this.#cap,
       auth: options.auth,
       random: options.random,
+    })
+    this.#auth = new Authentication(options, {
+      send: (protocol, code, id, body) => void this.#send(protocol, code, id, body, 0, body.length),
+      peerMru: () => this.#peerMru(),
+      authenticated: (method, user, hlak) => this.#authenticated(method, user, hlak),
+      failed: (error) => this.#fail(error),
+      emit: (event) => this.#emit(event),
     })
     this.#lcp = this.#automaton('lcp', Protocol.LCP, this.#lcpSet, {
       up: () => this.#lcpUp(),
@@ -132,14 +136,15 @@ export class PppLink {
       case Protocol.LCP:
         this.#lcp.input(b, off, len)
         return
+      case Protocol.EAP:
       case Protocol.PAP:
-      case Protocol.CHAP: {
-        const length = controlLength(b, off, len)
-        if (length >= 0 && this.#auth?.protocol === protocol) this.#auth.input(b, off, length, now)
+      case Protocol.CHAP:
+        if (this.#auth.protocol === protocol) this.#auth.input(b, off, len, now)
+        else if (protocol === Protocol.EAP) this.protocolReject(protocol, b, off, len, now)
         return
-      }
       case Protocol.IPCP:
       case Protocol.IPV6CP: {
+        if (this.#phase === 'Authenticate') this.#auth.presumed(now)
         // RFC 1661 3.5: dropped silently until authentication is over.
         if (this.#phase !== 'Network') return
         const ncp = protocol === Protocol.IPCP ? this.#ipv4 : this.#ipv6
@@ -173,7 +178,7 @@ export class PppLink {
   nextTimeout(): number {
     return Math.min(
       this.#lcp.nextTimeout(),
-      this.#auth?.nextTimeout() ?? NEVER,
+      this.#auth.nextTimeout(),
       this.#ipv4?.fsm.nextTimeout() ?? NEVER,
       this.#ipv6?.fsm.nextTimeout() ?? NEVER,
       this.#echoAt,
@@ -184,10 +189,16 @@ export class PppLink {
   handleTimeout(now: number): void {
     this.#now = now
     this.#lcp.handleTimeout(now)
-    this.#auth?.handleTimeout(now)
+    this.#auth.handleTimeout(now)
     this.#ipv4?.fsm.handleTimeout(now)
     this.#ipv6?.fsm.handleTimeout(now)
     if (now >= this.#echoAt) this.#echoDue(now)
+  }
+
+  /** Work outside has gone on; see `onActivity` of the options. */
+  activity(now: number): void {
+    this.#now = now
+    this.#auth.activity(now)
   }
 
   nextEvent(): PppEvent | undefined {
@@ -268,8 +279,7 @@ export class PppLink {
     this.#phase = 'Authenticate'
     if (this.#echoInterval > 0) this.#echoAt = this.#now + this.#echoInterval
     if (auth !== undefined) {
-      this.#auth = this.#method(auth)
-      this.#auth.start(this.#now)
+      this.#auth.start(auth, this.#now)
       return
     }
     const options = this.#options
@@ -308,10 +318,9 @@ export class PppLink {
     const peer = this.#options.role === 'client' ? 'server' : 'client'
     const said = text === '' ? '' : ` (it says: ${text})`
     let error = new PppError('lcp', 'TERMINATED', `the ${peer} ended the link${said}`)
-    if (this.#phase === 'Authenticate' && this.#auth?.undecided === true) {
+    if (this.#phase === 'Authenticate' && this.#auth.undecided) {
       // SoftEther's and others' way of saying no.
-      const message = `the server hung up on our credentials: wrong user name or password${said}`
-      error = new PppError('auth', 'AUTH_REFUSED', message)
+      error = this.#auth.hungUp(text)
     } else if (this.#phase === 'Establish' && this.#lcpSet.refusedAuth !== '') {
       error = this.#lcpSet.authError(this.#lcpSet.refusedAuth)
     }
@@ -398,7 +407,8 @@ export class PppLink {
         break
       case Protocol.PAP:
       case Protocol.CHAP:
-        if (this.#phase === 'Authenticate' && this.#auth?.protocol === protocol) {
+      case Protocol.EAP:
+        if (this.#phase === 'Authenticate' && this.#auth.protocol === protocol) {
           const message = `the peer agreed on ${protocolName(protocol)} and rejects it`
           this.#fail(new PppError('auth', 'REJECTED', message))
         }
@@ -409,30 +419,7 @@ export class PppLink {
 
   // ------------------------------------------------------------------ authentication
 
-  #method(name: AuthName): AuthMethod {
-    const options = this.#options
-    const protocol = name === 'pap' ? Protocol.PAP : Protocol.CHAP
-    const host: AuthHost = {
-      random: options.random,
-      send: (code, id, body) => {
-        this.#send(protocol, code, id, body, 0, body.length)
-      },
-      succeeded: (user, hlak) => this.#authenticated(name, user, hlak),
-      failed: (error) => this.#fail(error),
-    }
-    if (options.role === 'client') {
-      const { user, password, hashWholeUser = false } = options
-      if (name === 'pap') return new PapClient(host, user, password)
-      const algorithm = name === 'chap' ? md5Algorithm(password) : msChapV2({ user, password, hashWholeUser })
-      return new ChapClient(host, user, algorithm)
-    }
-    if (name === 'pap') return new PapServer(host, options.lookup)
-    const algorithm =
-      name === 'chap' ? md5Algorithm('') : msChapV2({ user: '', password: '', hashWholeUser: false })
-    return new ChapServer(host, options.serverName ?? 'sstp-socks', algorithm, options.lookup)
-  }
-
-  #authenticated(method: AuthName | 'none', user: string, hlak: Uint8Array): void {
+  #authenticated(method: AuthName | 'eap' | 'none', user: string, hlak: Uint8Array): void {
     // A challenge in the open link was answered well: nothing changes.
     if (this.#phase !== 'Authenticate') return
     this.#phase = 'Network'
@@ -462,7 +449,7 @@ export class PppLink {
       )
     }
     if (options.ipv6 !== false) {
-      const set = new Ipv6cpOptions(options.random)
+      const set = new Ipv6cpOptions(options.random, options.interfaceId)
       this.#ipv6 = this.#ncp('ipv6cp', Protocol.IPV6CP, set, () =>
         this.#emit({ type: 'ipv6-up', local: set.local, peer: set.peer }),
       )
@@ -554,7 +541,7 @@ export class PppLink {
   /** Network and authentication are over (RFC 1661 3.7). */
   #leave(): void {
     this.#phase = 'Terminate'
-    this.#auth = undefined
+    this.#auth.close()
     this.#echoAt = NEVER
     for (const ncp of [this.#ipv4, this.#ipv6]) {
       if (ncp === undefined) continue

@@ -6,6 +6,7 @@ import { type PppClientOptions, type PppEvent, PppLink, type PppServerOptions } 
 export const LCP = 0xc021
 export const PAP = 0xc023
 export const CHAP = 0xc223
+export const EAP = 0xc227
 export const IPCP = 0x8021
 export const IPV6CP = 0x8057
 

@@ -1,6 +1,6 @@
 import t from 'tap'
 import { describe } from '../../src/ppp/describe.js'
-import { CHAP, fromHex, IPCP, IPV6CP, LCP, PAP, packetHex, textHex } from '../helpers/ppp.js'
+import { CHAP, EAP, fromHex, IPCP, IPV6CP, LCP, PAP, packetHex, textHex } from '../helpers/ppp.js'
 
 const say = (protocol: number, code: number, id: number, body = ''): string => {
   const b = fromHex(`aa${packetHex(code, id, body)}bb`)
@@ -51,6 +51,10 @@ t.test('what is said', async (t) => {
     [say(CHAP, 2, 1, '09'), 'CHAP Response id 1: broken'],
     [say(CHAP, 3, 1, textHex('S=0123 M=x')), 'CHAP Success id 1'],
     [say(CHAP, 4, 1, textHex('E=691 R=0 C=00ff V=3 M=no')), 'CHAP Failure id 1 "E=691 R=0 C=... V=3 M=no"'],
+    [say(CHAP, 7, 2, 'ab'.repeat(582)), 'CHAP Change-Password id 2'],
+    [say(EAP, 2, 1, `01${textHex('User')}`), 'EAP Response id 1: Identity, 4 octets'],
+    [say(EAP, 1, 2, '1a0301'), 'EAP Request id 2: EAP-MSCHAPv2, 2 octets'],
+    [say(EAP, 3, 2), 'EAP Success id 2'],
     [say(0x80fd, 1, 1, '0000'), 'CCP, 6 octets'],
     [describe(0x1234, fromHex('00'), 0, 1), '1234, 1 octets without a header'],
   ] as const) {

@@ -15,7 +15,7 @@ import {
 
 const ROUNDS = 8000
 const FRAMES = 120
-const METHODS: readonly AuthName[] = ['mschapv2', 'chap', 'pap']
+const METHODS: readonly AuthName[] = ['mschapv2', 'chap', 'pap', 'eap-mschapv2']
 const PROTOCOLS = [0xc021, 0xc023, 0xc223, 0x8021, 0x8057, 0x80fd, 0xc227, 0x0021, 0x0057, 0x8281]
 
 type Numbers = (n: number) => number
@@ -24,17 +24,25 @@ type Numbers = (n: number) => number
 function subjectAt(seed: number, next: Numbers): { subject: Subject; material: Uint8Array[] } {
   const material: Uint8Array[] = []
   const role = next(2) === 0 ? 'client' : 'server'
-  const auth = next(8) === 0 ? [] : [METHODS[next(3)] ?? 'pap']
+  const auth = next(8) === 0 ? [] : [METHODS[next(4)] ?? 'pap']
   const steps = next(30)
   let passed = 0
   const pair = new Pair(
     clientOptions({
       random: seededRandom(seed),
+      auth: METHODS,
+      ...(next(4) === 0 ? { newPassword: 'new' } : {}),
       ipv6: next(2) === 0,
       requireAuth: false,
       trace: next(2) === 0,
     }),
-    serverOptions({ auth, random: seededRandom(seed + 1), ipv6: next(2) === 0, trace: next(2) === 0 }),
+    serverOptions({
+      auth,
+      random: seededRandom(seed + 1),
+      ...(next(4) === 0 ? { expired: () => true, changePassword: () => true } : {}),
+      ipv6: next(2) === 0,
+      trace: next(2) === 0,
+    }),
     (_from, _n, frame) => {
       material.push(frame)
       passed += 1

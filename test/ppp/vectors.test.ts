@@ -2,7 +2,8 @@
 import { createHash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import t from 'tap'
-import { chapMd5, chapValue } from '../../src/ppp/auth/chap.js'
+import { chapValue } from '../../src/ppp/auth/chap.js'
+import { chapMd5 } from '../../src/ppp/auth/chap-md5.js'
 import {
   asymmetricStartKey,
   authenticatorResponse,

@@ -10,13 +10,16 @@ import { u8, u16 } from '../../../stack/bytes.js'
 import type { PppError } from '../errors.js'
 import { Protocol } from '../frame.js'
 
-export type AuthName = 'mschapv2' | 'chap' | 'pap'
+export type AuthName = 'eap-tls' | 'peap' | 'eap-mschapv2' | 'mschapv2' | 'chap' | 'pap'
 
-/** Strongest first: what a Nak names, and what a server asks for. */
-export const STRENGTH: readonly AuthName[] = ['mschapv2', 'chap', 'pap']
+/** What LCP agrees on (RFC 1661 6.2): the methods of EAP share one value. */
+export type LinkAuth = 'eap' | 'mschapv2' | 'chap' | 'pap'
 
-/** Milliseconds that authentication may take: a second factor can need most of a minute. */
-export const AUTH_TIMEOUT = 60_000
+/** A server asks for the strong ones first, whatever the order in which it was told of them. */
+export const WEAKNESS: Readonly<Record<LinkAuth, number>> = { eap: 0, mschapv2: 0, chap: 1, pap: 2 }
+
+/** Milliseconds that authentication may take: a second factor can need more than a minute. */
+export const AUTH_TIMEOUT = 90_000
 /** RFC 1334 and RFC 1994 leave these to us; pppd and Windows use the same. */
 export const AUTH_RESEND = 3000
 export const AUTH_MAX_SENDS = 10
@@ -31,12 +34,21 @@ export const NO_KEY_LENGTH = 32
 
 export interface AuthHost {
   readonly random: (dst: Uint8Array) => void
+  /** Octets that a packet of the method may have; at least 1020. */
+  readonly limit: number
   /** Queues a packet of the method's protocol. */
   send(code: number, id: number, body: Uint8Array): void
-  /** The peer (server) or we (client) are who they say; `hlak` are 32 octets, zeros if the method makes no key. */
-  succeeded(user: string, hlak: Uint8Array): void
+  /**
+   * The peer (server) or we (client) are who they say; `hlak` are 32 octets, zeros if the method makes no key.
+   * `method`: what was used, if that is not what LCP has agreed on by itself.
+   */
+  succeeded(user: string, hlak: Uint8Array, method?: AuthName | 'eap'): void
   /** The end of the call. */
   failed(error: PppError): void
+  /** For people; no secrets. */
+  note(message: string): void
+  /** For what works outside; see {@link AuthMethod.activity}. Never to be called from within. */
+  readonly onActivity: () => void
 }
 
 export interface AuthMethod {
@@ -48,11 +60,36 @@ export interface AuthMethod {
   input(b: Uint8Array, o: number, len: number, now: number): void
   nextTimeout(): number
   handleTimeout(now: number): void
+  /** Work outside has gone on: a TLS engine's, an authenticator's. */
+  activity?(now: number): void
+  /**
+   * Client: the server has begun with the network protocols without a word to the end of authentication; true: that is
+   * believed, and `succeeded` was called.
+   */
+  presumed?(now: number): boolean
+  /** The other end has hung up, with these words or none, while it was `undecided`. Why, if that is known. */
+  refusal?(said: string): PppError | undefined
+  /** The end of the link: whatever is outside is freed. */
+  close?(): void
+}
+
+/** What of LCP's a method belongs to. */
+export function linkAuth(name: AuthName): LinkAuth {
+  switch (name) {
+    case 'eap-tls':
+    case 'peap':
+    case 'eap-mschapv2':
+      return 'eap'
+    default:
+      return name
+  }
 }
 
 /** Data of LCP's authentication option (RFC 1661 6.2) for a method. */
-export function authOption(name: AuthName): Uint8Array {
+export function authOption(name: LinkAuth): Uint8Array {
   switch (name) {
+    case 'eap':
+      return Uint8Array.of(0xc2, 0x27)
     case 'pap':
       return Uint8Array.of(0xc0, 0x23)
     case 'chap':
@@ -63,8 +100,9 @@ export function authOption(name: AuthName): Uint8Array {
 }
 
 /** The method that such data names, if it is one of ours. */
-export function readAuthOption(b: Uint8Array, o: number, len: number): AuthName | undefined {
+export function readAuthOption(b: Uint8Array, o: number, len: number): LinkAuth | undefined {
   if (len === 2 && u16(b, o) === Protocol.PAP) return 'pap'
+  if (len === 2 && u16(b, o) === Protocol.EAP) return 'eap'
   if (len !== 3 || u16(b, o) !== Protocol.CHAP) return undefined
   const algorithm = u8(b, o + 2)
   return algorithm === 0x05 ? 'chap' : algorithm === 0x81 ? 'mschapv2' : undefined
@@ -73,10 +111,9 @@ export function readAuthOption(b: Uint8Array, o: number, len: number): AuthName 
 /** The same for people, also of methods that are not ours. */
 export function authLabel(b: Uint8Array, o: number, len: number): string {
   const name = readAuthOption(b, o, len)
-  if (name !== undefined) return AUTH_LABEL[name]
+  if (name !== undefined) return LINK_LABEL[name]
   if (len < 2) return 'nothing intelligible'
   const protocol = u16(b, o)
-  if (protocol === Protocol.EAP) return 'EAP'
   if (protocol === Protocol.CHAP && len >= 3) {
     const algorithm = u8(b, o + 2)
     return algorithm === 0x80 ? 'MS-CHAP v1' : `CHAP algorithm ${algorithm}`
@@ -84,7 +121,17 @@ export function authLabel(b: Uint8Array, o: number, len: number): string {
   return `protocol ${protocol.toString(16).padStart(4, '0')}`
 }
 
+const LINK_LABEL: Readonly<Record<LinkAuth, string>> = {
+  eap: 'EAP',
+  mschapv2: 'MS-CHAPv2',
+  chap: 'CHAP-MD5',
+  pap: 'PAP',
+}
+
 export const AUTH_LABEL: Readonly<Record<AuthName, string>> = {
+  'eap-tls': 'EAP-TLS',
+  peap: 'PEAP',
+  'eap-mschapv2': 'EAP-MSCHAPv2',
   mschapv2: 'MS-CHAPv2',
   chap: 'CHAP-MD5',
   pap: 'PAP',

@@ -1,11 +1,12 @@
 /**
  * The computations of MS-CHAPv2 (RFC 2759 8) and of its MPPE keys (RFC 3079 3), under the RFCs' names.
  *
- * Node's OpenSSL 3 offers neither MD4 nor single DES. MD4 is js-md4's; DES is triple DES with one key
- * three times: E(D(E(x))) with equal keys is E(x).
+ * Node's OpenSSL 3 offers neither MD4 nor single DES nor RC4. MD4 is js-md4's; DES is triple DES with one key
+ * three times: E(D(E(x))) with equal keys is E(x); RC4 is written out.
  */
 import { createCipheriv, createHash } from 'node:crypto'
 import md4js from 'js-md4'
+import { setU8, u8 } from '../../../stack/bytes.js'
 
 const encoder = new TextEncoder()
 const ascii = (text: string): Uint8Array => encoder.encode(text)
@@ -142,4 +143,66 @@ export function higherLayerKey(passwordHashHash: Uint8Array, ntResponse: Uint8Ar
   key.set(asymmetricStartKey(master, 16, true, false))
   key.set(asymmetricStartKey(master, 16, false, false), 16)
   return key
+}
+
+/** RC4 from its beginning; encrypts and decrypts. */
+export function rc4(key: Uint8Array, data: Uint8Array): Uint8Array {
+  const state = new Uint8Array(256)
+  for (let i = 0; i < 256; i += 1) setU8(state, i, i)
+  for (let i = 0, j = 0; i < 256; i += 1) {
+    j = (j + u8(state, i) + u8(key, i % key.length)) & 255
+    swap(state, i, j)
+  }
+  const out = new Uint8Array(data.length)
+  for (let n = 0, i = 0, j = 0; n < data.length; n += 1) {
+    i = (i + 1) & 255
+    j = (j + u8(state, i)) & 255
+    swap(state, i, j)
+    setU8(out, n, u8(data, n) ^ u8(state, (u8(state, i) + u8(state, j)) & 255))
+  }
+  return out
+}
+
+function swap(state: Uint8Array, i: number, j: number): void {
+  const old = u8(state, i)
+  setU8(state, i, u8(state, j))
+  setU8(state, j, old)
+}
+
+/** Octets of a password's block in front of its length (RFC 2759 8.10). */
+const PASSWORD_BLOCK = 512
+/** UTF-16 units that a changed password may have. */
+export const MAX_NEW_PASSWORD = PASSWORD_BLOCK / 2
+
+/** The 516 octets of RFC 2759 8.9; `filler`: 512 unpredictable octets. The password has at most 256 units. */
+export function encryptNewPassword(password: string, oldHash: Uint8Array, filler: Uint8Array): Uint8Array {
+  const text = utf16le(password)
+  const block = new Uint8Array(PASSWORD_BLOCK + 4)
+  block.set(filler.subarray(0, PASSWORD_BLOCK))
+  block.set(text, PASSWORD_BLOCK - text.length)
+  // Little-endian, as nothing else in PPP
+  setU8(block, PASSWORD_BLOCK, text.length)
+  setU8(block, PASSWORD_BLOCK + 1, text.length >>> 8)
+  return rc4(oldHash, block)
+}
+
+/** What {@link encryptNewPassword} has hidden; undefined if the block makes no sense under that hash. */
+export function decryptNewPassword(encrypted: Uint8Array, oldHash: Uint8Array): string | undefined {
+  const block = rc4(oldHash, encrypted)
+  const length = u8(block, PASSWORD_BLOCK) | (u8(block, PASSWORD_BLOCK + 1) << 8)
+  const high = u8(block, PASSWORD_BLOCK + 2) | u8(block, PASSWORD_BLOCK + 3)
+  if (high !== 0 || length > PASSWORD_BLOCK || length % 2 !== 0) return undefined
+  let text = ''
+  for (let i = PASSWORD_BLOCK - length; i < PASSWORD_BLOCK; i += 2) {
+    text += String.fromCharCode(u8(block, i) | (u8(block, i + 1) << 8))
+  }
+  return text
+}
+
+/** The 16 octets of RFC 2759 8.12. */
+export function encryptOldHash(oldHash: Uint8Array, newHash: Uint8Array): Uint8Array {
+  const out = new Uint8Array(16)
+  out.set(desEncrypt(newHash.subarray(0, 7), oldHash.subarray(0, 8)))
+  out.set(desEncrypt(newHash.subarray(7, 14), oldHash.subarray(8, 16)), 8)
+  return out
 }

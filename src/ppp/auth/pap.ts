@@ -8,10 +8,11 @@
  * ```
  */
 import { createHash } from 'node:crypto'
-import { setU8, u8 } from '../../../stack/bytes.js'
+import { copyOf, setU8, u8 } from '../../../stack/bytes.js'
 import { CONTROL_HEADER } from '../control.js'
 import { PppError, peerText } from '../errors.js'
 import { Protocol } from '../frame.js'
+import type { Authenticator, AuthVerdict } from './authenticator.js'
 import {
   AUTH_MAX_SENDS,
   AUTH_RESEND,
@@ -23,6 +24,7 @@ import {
   REFUSAL_DELAY,
   sameBytes,
 } from './method.js'
+import { Question, refusalOf } from './question.js'
 
 export const PapCode = { REQUEST: 1, ACK: 2, NAK: 3 } as const
 
@@ -120,19 +122,21 @@ export class PapServer implements AuthMethod {
   readonly protocol = Protocol.PAP
   readonly undecided = false
   readonly #host: AuthHost
-  readonly #lookup: (user: string) => string | undefined
+  readonly #question: Question
   #deadline = NEVER
   #tries = 0
   #done = false
+  #user = ''
   /** The request last decided on, as a hash, and what was said: a retransmission is no second try. */
   #last: Uint8Array | undefined
-  #lastAnswer: number = PapCode.NAK
+  #answer: { readonly code: number; readonly text: string } | undefined
   #refuseAt = NEVER
-  #refuseId = 0
+  #refusal: AuthVerdict | undefined
+  #id = 0
 
-  constructor(host: AuthHost, lookup: (user: string) => string | undefined) {
+  constructor(host: AuthHost, authenticator: Authenticator) {
     this.#host = host
-    this.#lookup = lookup
+    this.#question = new Question(authenticator, host.onActivity)
   }
 
   start(now: number): void {
@@ -140,7 +144,7 @@ export class PapServer implements AuthMethod {
   }
 
   input(b: Uint8Array, o: number, len: number, now: number): void {
-    if (u8(b, o) !== PapCode.REQUEST || this.#refuseAt !== NEVER) return
+    if (u8(b, o) !== PapCode.REQUEST || this.#refuseAt !== NEVER || this.#question.open) return
     const at = o + CONTROL_HEADER
     const end = o + len
     if (at >= end) return
@@ -148,52 +152,65 @@ export class PapServer implements AuthMethod {
     if (passwordAt >= end || passwordAt + 1 + u8(b, passwordAt) > end) return
     const id = u8(b, o + 1)
     const digest = sha256(b.subarray(o, end))
-    if (this.#last !== undefined && sameBytes(this.#last, digest)) {
-      this.#answer(this.#lastAnswer, id)
+    if (this.#last !== undefined && this.#answer !== undefined && sameBytes(this.#last, digest)) {
+      this.#say(this.#answer, id)
       return
     }
     if (this.#done) return
     this.#last = digest
-    const user = new TextDecoder().decode(b.subarray(at + 1, passwordAt))
-    const given = b.subarray(passwordAt + 1, passwordAt + 1 + u8(b, passwordAt))
-    const known = this.#lookup(user)
-    // Equal work and equal answers, whether or not there is such a user.
-    const right = sameBytes(sha256(encoder.encode(known ?? '')), sha256(given)) && known !== undefined
-    if (right) {
+    this.#answer = undefined
+    this.#id = id
+    this.#user = new TextDecoder().decode(b.subarray(at + 1, passwordAt))
+    const password = copyOf(b, passwordAt + 1, passwordAt + 1 + u8(b, passwordAt))
+    const verdict = this.#question.ask({ kind: 'pap', user: this.#user, password }, now)
+    if (verdict === undefined) this.#deadline = NEVER
+    else this.#decide(verdict, now)
+  }
+
+  #decide(verdict: AuthVerdict, now: number): void {
+    if (verdict.kind === 'accept') {
       this.#done = true
       this.#deadline = NEVER
-      this.#lastAnswer = PapCode.ACK
-      this.#answer(PapCode.ACK, id)
-      this.#host.succeeded(user, new Uint8Array(NO_KEY_LENGTH))
+      this.#answer = { code: PapCode.ACK, text: verdict.message ?? 'Welcome' }
+      this.#say(this.#answer, this.#id)
+      this.#host.succeeded(verdict.user ?? this.#user, verdict.hlak ?? new Uint8Array(NO_KEY_LENGTH))
       return
     }
-    this.#lastAnswer = PapCode.NAK
+    if (this.#deadline === NEVER) this.#deadline = now + AUTH_TIMEOUT
+    const text = verdict.kind === 'reject' ? verdict.message : undefined
+    this.#answer = { code: PapCode.NAK, text: text ?? 'Wrong user name or password' }
     this.#tries += 1
-    this.#refuseId = id
+    this.#refusal = verdict
     this.#refuseAt = now + REFUSAL_DELAY
   }
 
-  #answer(code: number, id: number): void {
-    const text = code === PapCode.ACK ? 'Welcome' : 'Wrong user name or password'
-    const body = new Uint8Array(1 + text.length)
-    setU8(body, 0, text.length)
-    body.set(encoder.encode(text), 1)
+  #say({ code, text }: { readonly code: number; readonly text: string }, id: number): void {
+    const message = encoder.encode(text).subarray(0, MAX_NAME)
+    const body = new Uint8Array(1 + message.length)
+    setU8(body, 0, message.length)
+    body.set(message, 1)
     this.#host.send(code, id, body)
   }
 
+  activity(now: number): void {
+    const verdict = this.#question.take(now)
+    if (verdict !== undefined) this.#decide(verdict, now)
+  }
+
   nextTimeout(): number {
-    return Math.min(this.#deadline, this.#refuseAt)
+    return Math.min(this.#deadline, this.#refuseAt, this.#question.nextTimeout())
   }
 
   handleTimeout(now: number): void {
+    this.activity(now)
     if (now >= this.#refuseAt) {
       this.#refuseAt = NEVER
-      this.#answer(PapCode.NAK, this.#refuseId)
-      if (this.#tries >= MAX_TRIES) {
+      if (this.#answer !== undefined) this.#say(this.#answer, this.#id)
+      const verdict = this.#refusal
+      if (verdict !== undefined && (this.#tries >= MAX_TRIES || verdict.kind === 'error')) {
         this.#deadline = NEVER
-        this.#host.failed(
-          new PppError('auth', 'AUTH_REFUSED', 'the client has no right user name and password'),
-        )
+        this.#done = true
+        this.#host.failed(refusalOf(verdict))
         return
       }
     }
@@ -201,6 +218,10 @@ export class PapServer implements AuthMethod {
     this.#deadline = NEVER
     const code = this.#tries > 0 ? 'AUTH_REFUSED' : 'NO_ANSWER'
     this.#host.failed(new PppError('auth', code, 'the client did not authenticate in time'))
+  }
+
+  close(): void {
+    this.#question.close()
   }
 }
 
