@@ -15,10 +15,13 @@ export const MAX_HEAD = 16_384
 /** Octets of a refused response's body that are looked at for the message. */
 const MAX_BODY = 2048
 
-/** `host` is a name or an address, `guid` 16 random octets for the logs of both ends. */
-export function requestHead(host: string, port: number, guid: Uint8Array): Uint8Array {
+/**
+ * `host` is a name or an address, `guid` 16 random octets for the logs of both ends; `field` is the value of
+ * Host if it is to be another.
+ */
+export function requestHead(host: string, port: number, guid: Uint8Array, field?: string): Uint8Array {
   const literal = host.includes(':') ? `[${host}]` : host
-  const authority = port === 443 ? literal : `${literal}:${port}`
+  const authority = field ?? (port === 443 ? literal : `${literal}:${port}`)
   const head =
     `${SSTP_METHOD} ${SSTP_PATH} HTTP/1.1\r\n` +
     `Content-Length: ${CONTENT_LENGTH}\r\n` +

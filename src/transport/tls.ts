@@ -1,41 +1,61 @@
 /**
- * TCP and TLS to the server, and whom to trust (MS-SSTP 3.2.4.1).
+ * TCP and TLS to the server, directly or through a proxy (MS-SSTP 3.2.4.1).
  */
-import { createHash, X509Certificate } from 'node:crypto'
-import type { LookupAddress } from 'node:dns'
-import { lookup } from 'node:dns/promises'
-import { isIP, type LookupFunction } from 'node:net'
-import { type ConnectionOptions, connect, type TLSSocket } from 'node:tls'
+import { X509Certificate } from 'node:crypto'
+import {
+  type ConnectionOptions,
+  checkServerIdentity,
+  connect,
+  createSecureContext,
+  rootCertificates,
+  type SecureContext,
+  type TLSSocket,
+} from 'node:tls'
+import { systemTrust } from './authorities.js'
 import { CallError, type Step } from './errors.js'
+import { raceAddresses } from './happy-eyeballs.js'
+import { explainConnect, explainTls } from './network-errors.js'
+import { resolveHost, unlessAborted } from './resolve.js'
+import { KEEP_ALIVE } from './tcp.js'
+import { endpointText, oneLine, sha256 } from './text.js'
+import {
+  chainOf,
+  type Doubt,
+  inspector,
+  isPublic,
+  issuerName,
+  judge,
+  nameToFind,
+  sniOf,
+  subjectOf,
+  type TrustOptions,
+} from './trust.js'
+import { dialUpstream } from './upstream/dial.js'
+import type { Upstream } from './upstream/upstream.js'
 
-/** Whom to trust. Verification is on unless `insecure`. */
-export interface TrustOptions {
-  /** PEM certificates that replace the built-in roots. */
-  readonly ca?: string
-  /**
-   * SHA-256 of the leaf certificate's DER or of its public key (SPKI), 64 hex digits or base64; replaces
-   * the check of chain and name.
-   */
-  readonly pin?: string
-  /** Name to send as SNI and to find in the certificate, instead of the host. */
-  readonly servername?: string
-  readonly insecure?: boolean
+export type { TrustOptions } from './trust.js'
+
+/** What the outer TLS and the HTTP head say, besides whom to trust. */
+export interface OuterOptions {
+  /** Name to send as SNI instead of `servername` or the host; null: none. */
+  readonly sni?: string | null
+  /** Value of the HTTP Host field, `name` or `name:port`. */
+  readonly hostHeader?: string
+  /** PEM of a client certificate with its chain, and of its private key. */
+  readonly cert?: string
+  readonly key?: string
 }
 
 export interface DialTlsOptions {
   readonly host: string
   readonly port: number
   readonly trust: TrustOptions
+  readonly outer?: OuterOptions | undefined
+  readonly upstream?: Upstream | undefined
   readonly signal: AbortSignal
   /** Called as each step is done, with what is to be told of it. */
   readonly onStep: (step: Step, detail: Readonly<Record<string, string | number>>) => void
   readonly onWarning: (code: string, message: string) => void
-}
-
-/** `host:port` for people. */
-function nameOf(options: DialTlsOptions): string {
-  const { host, port } = options
-  return `${host.includes(':') ? `[${host}]` : host}:${port}`
 }
 
 /** Takes what TLS reads; `b` is reused when it returns. */
@@ -75,69 +95,121 @@ export class TlsLink {
   }
 }
 
-const KEEP_ALIVE = 60_000
-
 /** Four TLS records fit; the system rarely hands over more at a time. */
 const READ_BUFFER = 65_536
 
+/** A socket whose TLS has begun, and where it will find its link. */
+interface Started {
+  readonly socket: TLSSocket
+  link: TlsLink | undefined
+}
+
 /** Name, TCP, TLS, trust. Rejects with {@link CallError}. */
 export async function dialTls(options: DialTlsOptions): Promise<TlsLink> {
+  // Reading what the system trusts takes a moment, in which names are resolved and proxies asked.
+  const tls = tlsOptions(options)
+  tls.catch(() => {})
+  const started = await (options.upstream === undefined
+    ? startDirect(options, tls)
+    : startThrough(options, options.upstream, tls))
+  return handshake(started, options)
+}
+
+/** The first of the host's addresses that answers. */
+async function startDirect(options: DialTlsOptions, later: Promise<ConnectionOptions>): Promise<Started> {
   const { host, port, signal } = options
-  const addresses = await unlessAborted(resolveHost(host), signal)
+  const addresses = await resolveHost(host, signal)
   options.onStep('dns', { addresses: addresses.map((a) => a.address).join(' ') })
-  return new Promise((resolve, reject) => {
-    let link: TlsLink | undefined
-    const buffer = new Uint8Array(READ_BUFFER)
-    let step: Step = 'tcp'
-    const socket = connect({
-      ...tlsOptions(options),
-      host,
-      port,
-      lookup: fixedLookup(addresses),
-      autoSelectFamily: true,
-      onread: {
-        buffer,
-        callback: (n: number): boolean => {
-          link?.deliver(buffer, n)
-          return true
+  const tls = await later
+  const race = raceAddresses<Started>({
+    addresses,
+    signal,
+    dial: ({ address }, done) => {
+      const buffer = new Uint8Array(READ_BUFFER)
+      const socket = connect({
+        ...tls,
+        host: address,
+        port,
+        autoSelectFamily: false,
+        onread: {
+          buffer,
+          callback: (n: number): boolean => {
+            started.link?.deliver(buffer, n)
+            return true
+          },
         },
-      },
-    } as ConnectionOptions)
+      } as ConnectionOptions)
+      const started: Started = { socket, link: undefined }
+      // For good: what breaks later shows as the end, and an error nobody hears would end the process.
+      socket.on('error', done)
+      socket.once('connect', () => done(undefined, started))
+      return () => void socket.destroy()
+    },
+  })
+  const started = await race.catch((error: unknown) => {
+    throw signal.aborted ? error : explainConnect(error, endpointText(host, port))
+  })
+  const { remoteAddress, remotePort } = started.socket
+  options.onStep('tcp', { address: remoteAddress ?? '', port: remotePort ?? port })
+  return started
+}
+
+async function startThrough(
+  options: DialTlsOptions,
+  upstream: Upstream,
+  later: Promise<ConnectionOptions>,
+): Promise<Started> {
+  const { host, port, trust, signal, onStep } = options
+  const context = (): Promise<SecureContext> => proxyContext(trust.ca)
+  const through = await dialUpstream({ upstream, host, port, signal, onStep, context })
+  let socket: TLSSocket
+  try {
+    socket = connect({ ...(await later), socket: through })
+  } catch (error) {
+    through.destroy()
+    throw error
+  }
+  const started: Started = { socket, link: undefined }
+  socket.on('error', () => {})
+  socket.on('data', (chunk: Buffer) => started.link?.deliver(chunk, chunk.length))
+  return started
+}
+
+/** From here on nothing else can be tried. */
+function handshake(started: Started, options: DialTlsOptions): Promise<TlsLink> {
+  const { socket } = started
+  const { signal } = options
+  const name = endpointText(options.host, options.port)
+  return new Promise((resolve, reject) => {
     const settle = (error?: unknown): void => {
       signal.removeEventListener('abort', onAbort)
       socket.off('error', onError)
       socket.off('close', onClose)
-      // What breaks later shows as the end of the connection; an error nobody hears would end the process.
-      socket.on('error', () => {})
-      if (link !== undefined) {
-        resolve(link)
+      if (started.link !== undefined) {
+        resolve(started.link)
         return
       }
       socket.destroy()
       reject(error)
     }
     const onAbort = (): void => settle(signal.reason)
-    const onError = (error: NodeJS.ErrnoException): void => settle(explain(error, step, options))
+    const onError = (error: unknown): void => settle(explainTls(error, name))
     const onClose = (): void =>
-      settle(
-        new CallError('tls', 'protocol', 'TLS_CLOSED', `${nameOf(options)} closed the connection during TLS`),
-      )
+      settle(new CallError('tls', 'protocol', 'TLS_CLOSED', `${name} closed the connection during TLS`))
     signal.addEventListener('abort', onAbort, { once: true })
     socket.once('error', onError)
     socket.once('close', onClose)
-    socket.once('connect', () => {
-      options.onStep('tcp', { address: socket.remoteAddress ?? '', port: socket.remotePort ?? port })
-      step = 'tls'
-    })
     socket.once('secureConnect', () => {
       try {
-        link = accept(socket, options)
+        started.link = accept(socket, options)
         settle()
       } catch (error) {
         // Certificates are written by strangers: whatever is odd about one ends the attempt, not the process.
         settle(error instanceof CallError ? error : unreadable(error, options))
       }
     })
+    if (signal.aborted) onAbort()
+    else if (socket.destroyed) onClose()
   })
 }
 
@@ -150,7 +222,9 @@ function accept(socket: TLSSocket, options: DialTlsOptions): TlsLink {
   const raw: Buffer | undefined = socket.getPeerCertificate(true).raw
   if (raw === undefined) throw untrusted({ reason: 'it shows no certificate' }, options)
   const certificate = new X509Certificate(raw)
-  const doubt = judge(socket, certificate, options)
+  const doubt = judge(socket, certificate, options.host, options.trust, (reason) =>
+    options.onWarning('TLS_UNVERIFIED', `the certificate was not verified: ${reason}`),
+  )
   if (doubt !== undefined) throw untrusted(doubt, options)
   options.onStep('tls', {
     version: socket.getProtocol() ?? '',
@@ -161,213 +235,88 @@ function accept(socket: TLSSocket, options: DialTlsOptions): TlsLink {
   return new TlsLink(socket, Uint8Array.from(raw))
 }
 
-/** Undefined, against its type, for a certificate that names its hosts elsewhere. */
-function subjectOf(certificate: X509Certificate): string {
-  const subject: string | undefined = certificate.subject
-  return clean(subject ?? certificate.subjectAltName ?? '')
+/**
+ * The server refused the crypto binding (MS-SSTP 3.3.5.2.3): it knows another certificate than the one that
+ * it showed here, so somebody in between ends TLS. Call it while the connection is still open.
+ */
+export function bindingRefused(link: TlsLink): CallError {
+  const chain = safely(() => chainOf(link.socket.getPeerCertificate(true))) ?? []
+  const leaf = chain[0] ?? new X509Certificate(link.certificate)
+  const message = `the server refused the crypto binding: it does not know the certificate that is shown here (issued by ${issuerName(leaf)})`
+  const product = inspector(chain.length === 0 ? [leaf] : chain)
+  const hash = sha256(link.certificate).toString('hex')
+  const hint =
+    product !== undefined
+      ? `${product} in between opens and re-signs TLS: have this server exempted from inspection, or use another network`
+      : isPublic(chain)
+        ? `TLS ends in front of the server (a load balancer, TLS offload): whoever runs it must give the SSTP service the SHA-256 of this certificate, ${hash}`
+        : "a company's TLS inspection or an antivirus in between may re-sign TLS: use another network, or compare this certificate's SHA-256 with the server's: " +
+          hash
+  return new CallError('auth', 'untrusted', 'BINDING_REFUSED', message, hint)
 }
 
-/** Foreign text on one line. */
-function clean(text: string): string {
-  return text.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]+/gu, ', ').slice(0, 200)
-}
-
-/** The system's resolver cannot be called off, only left alone. */
-function unlessAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const onAbort = (): void => reject(signal.reason)
-    if (signal.aborted) onAbort()
-    signal.addEventListener('abort', onAbort, { once: true })
-    work.then(resolve, reject).finally(() => signal.removeEventListener('abort', onAbort))
-  })
-}
-
-async function resolveHost(host: string): Promise<LookupAddress[]> {
-  const family = isIP(host)
-  if (family !== 0) return [{ address: host, family }]
+function safely<T>(work: () => T): T | undefined {
   try {
-    return await lookup(host, { all: true, verbatim: true })
-  } catch (error) {
-    const code = (error as NodeJS.ErrnoException).code
-    const what =
-      code === 'ENOTFOUND'
-        ? `there is no host named ${host}`
-        : `the name ${host} could not be resolved (${code ?? 'no answer'})`
-    throw new CallError(
-      'dns',
-      'unreachable',
-      'DNS_FAILED',
-      what,
-      "check the spelling and this computer's DNS",
-    )
+    return work()
+  } catch {
+    return undefined
   }
 }
 
-/** What was resolved before TCP began, in the shapes in which `net` asks. */
-function fixedLookup(addresses: readonly LookupAddress[]): LookupFunction {
-  return (_host, options, callback) => {
-    const first = addresses[0]
-    if (options.all) callback(null, [...addresses])
-    else if (first !== undefined) callback(null, first.address, first.family)
-  }
-}
-
-function tlsOptions(options: DialTlsOptions): ConnectionOptions {
-  const { trust, host } = options
-  const name = trust.servername ?? host
+async function tlsOptions(options: DialTlsOptions): Promise<ConnectionOptions> {
+  const { trust, outer, host, signal } = options
+  const servername = sniOf(host, trust, outer?.sni)
+  const name = nameToFind(host, trust)
   return {
     // The judgement comes after the handshake, so that a refusal can say which certificate it was.
     rejectUnauthorized: false,
-    // RFC 6066 3: never an IP literal.
-    ...(isIP(name) === 0 ? { servername: name } : {}),
-    ...(trust.ca === undefined ? {} : { ca: trust.ca }),
-    minVersion: 'TLSv1.2',
+    ...(servername === undefined ? {} : { servername }),
+    checkServerIdentity: (_asked, certificate) => checkServerIdentity(name, certificate),
+    secureContext: await unlessAborted(contextOf(trust, outer), signal),
     // A resumed session would come without a certificate, and the crypto binding needs it.
     session: undefined,
   } as ConnectionOptions
 }
 
-/** Why a certificate is not trusted, and what helps. */
-interface Doubt {
-  readonly reason: string
-  readonly hint?: string
+async function contextOf(trust: TrustOptions, outer: OuterOptions | undefined): Promise<SecureContext> {
+  const { cert, key } = outer ?? {}
+  // A pin asks no authority.
+  const system = trust.ca === undefined && trust.pin === undefined ? await systemTrust() : undefined
+  if (system !== undefined && cert === undefined) return system.context
+  const ca = trust.ca ?? system?.ca
+  try {
+    return createSecureContext({
+      minVersion: 'TLSv1.2',
+      ...(ca === undefined ? {} : { ca: typeof ca === 'string' ? ca : [...ca] }),
+      // Whoever names a certificate means it, also if it is none of a root.
+      ...(trust.ca === undefined ? {} : { allowPartialTrustChain: true }),
+      ...(cert === undefined ? {} : { cert }),
+      ...(key === undefined ? {} : { key }),
+    })
+  } catch (error) {
+    const what = error instanceof Error ? error.message : String(error)
+    throw new CallError(
+      'tls',
+      'local',
+      'TLS_OPTIONS',
+      `TLS cannot use the certificates given: ${oneLine(what)}`,
+    )
+  }
 }
 
-function judge(socket: TLSSocket, certificate: X509Certificate, options: DialTlsOptions): Doubt | undefined {
-  const { trust } = options
-  if (trust.pin !== undefined) {
-    const wanted = pinBytes(trust.pin)
-    if (wanted === undefined) return { reason: 'the pin is not a SHA-256 value' }
-    const spki = certificate.publicKey.export({ type: 'spki', format: 'der' })
-    if (sha256(certificate.raw).equals(wanted) || sha256(spki).equals(wanted)) return undefined
-    return {
-      reason: 'its certificate is not the pinned one',
-      hint: 'the server has a new certificate, or somebody is in between: ask whoever runs it before changing the pin',
-    }
-  }
-  if (socket.authorized) return undefined
-  const code = trustCode(socket.authorizationError)
-  const reason = explainTrust(code)
-  if (trust.insecure === true) {
-    options.onWarning('TLS_UNVERIFIED', `the certificate was not verified: ${reason}`)
-    return undefined
-  }
-  const pin = `--pin ${sha256(certificate.raw).toString('hex')}`
-  if (code === 'ERR_TLS_CERT_ALTNAME_INVALID') {
-    const names = clean(certificate.subjectAltName ?? subjectOf(certificate))
-    return {
-      reason: `${reason} (${names})`,
-      hint: 'use the name it is for, or say it with --servername NAME',
-    }
-  }
-  if (code === 'CERT_HAS_EXPIRED' || code === 'CERT_NOT_YET_VALID') {
-    const { validFrom, validTo } = certificate
-    return {
-      reason: `${reason} (valid from ${validFrom} to ${validTo})`,
-      hint: `check this computer's clock; if you know this certificate, ${pin} trusts it all the same`,
-    }
-  }
-  return { reason, hint: `if you know this certificate, allow it with ${pin}, or its issuer with --ca FILE` }
+/** An `https` proxy is one of this network's: what the system trusts, and what the user names. */
+async function proxyContext(ca: string | undefined): Promise<SecureContext> {
+  const system = await systemTrust()
+  if (ca === undefined) return system.context
+  return createSecureContext({ minVersion: 'TLSv1.2', ca: [...(system.ca ?? rootCertificates), ca] })
 }
 
 function untrusted(doubt: Doubt, options: DialTlsOptions): CallError {
-  const message = `${nameOf(options)} is not trusted: ${doubt.reason}`
+  const message = `${endpointText(options.host, options.port)} is not trusted: ${doubt.reason}`
   return new CallError('tls', 'untrusted', 'TLS_UNTRUSTED', message, doubt.hint)
 }
 
 function unreadable(error: unknown, options: DialTlsOptions): CallError {
   const what = error instanceof Error ? error.message : String(error)
-  return untrusted({ reason: `its certificate cannot be read (${clean(what)})` }, options)
-}
-
-/** Node gives OpenSSL's code as text, or an error with a code, against its type. */
-function trustCode(error: unknown): string {
-  return String(error instanceof Error ? ((error as NodeJS.ErrnoException).code ?? error.message) : error)
-}
-
-/** OpenSSL's codes in words. */
-function explainTrust(code: string): string {
-  switch (code) {
-    case 'DEPTH_ZERO_SELF_SIGNED_CERT':
-      return 'its certificate is self-signed'
-    case 'SELF_SIGNED_CERT_IN_CHAIN':
-      return 'its certificate comes from an authority that is not known here'
-    case 'UNABLE_TO_VERIFY_LEAF_SIGNATURE':
-    case 'UNABLE_TO_GET_ISSUER_CERT':
-    case 'UNABLE_TO_GET_ISSUER_CERT_LOCALLY':
-      return 'the issuer of its certificate is not known here (or the server does not send an intermediate certificate)'
-    case 'CERT_HAS_EXPIRED':
-      return 'its certificate has expired'
-    case 'CERT_NOT_YET_VALID':
-      return 'its certificate is not valid yet'
-    case 'ERR_TLS_CERT_ALTNAME_INVALID':
-      return 'its certificate is for another name'
-    default:
-      return `its certificate is not good (${code})`
-  }
-}
-
-/** Errors of TCP and of the TLS handshake in words. */
-function explain(error: NodeJS.ErrnoException, step: Step, options: DialTlsOptions): CallError {
-  const name = nameOf(options)
-  const code = firstCode(error)
-  switch (code) {
-    case 'ECONNREFUSED':
-      return new CallError(
-        'tcp',
-        'unreachable',
-        'TCP_REFUSED',
-        `nobody listens on ${name}`,
-        'check host and port',
-      )
-    case 'ETIMEDOUT':
-      return new CallError('tcp', 'unreachable', 'TCP_TIMEOUT', `${name} does not answer`)
-    case 'EHOSTUNREACH':
-    case 'ENETUNREACH':
-    case 'EADDRNOTAVAIL':
-      return new CallError('tcp', 'unreachable', 'TCP_UNREACHABLE', `there is no way to ${name} (${code})`)
-  }
-  if (step === 'tcp') {
-    return new CallError('tcp', 'unreachable', 'TCP_FAILED', `cannot connect to ${name} (${code})`)
-  }
-  if (code === 'ECONNRESET' || code === 'EPIPE') {
-    return new CallError(
-      'tls',
-      'protocol',
-      'TLS_CLOSED',
-      `${name} closed the connection during TLS: not an SSTP server`,
-    )
-  }
-  if (/WRONG_VERSION_NUMBER|PACKET_LENGTH_TOO_LONG|HTTP_REQUEST|UNEXPECTED_MESSAGE|BAD_RECORD/.test(code)) {
-    return new CallError(
-      'tls',
-      'protocol',
-      'TLS_NOT_TLS',
-      `${name} does not speak TLS: not an SSTP server`,
-      'a plain web server or another service listens there; SSTP usually is on port 443',
-    )
-  }
-  const alert = /ALERT_([A-Z_]+)$/.exec(code)?.[1]?.toLowerCase().replace(/_/g, ' ')
-  const what = alert === undefined ? `(${code})` : `(the server says: ${alert})`
-  return new CallError('tls', 'protocol', 'TLS_FAILED', `TLS with ${name} failed ${what}`)
-}
-
-/** The code of an error, of the first of several if addresses were tried in turn. */
-function firstCode(error: NodeJS.ErrnoException): string {
-  if (error instanceof AggregateError) {
-    const inner = error.errors.map((e: NodeJS.ErrnoException) => e.code).filter((c) => c !== undefined)
-    const telling = inner.find((c) => c === 'ECONNREFUSED') ?? inner[0]
-    if (telling !== undefined) return telling
-  }
-  return error.code ?? error.message
-}
-
-/** 64 hex digits or base64 of 32 octets. */
-function pinBytes(pin: string): Buffer | undefined {
-  const bytes = /^[0-9a-fA-F]{64}$/.test(pin) ? Buffer.from(pin, 'hex') : Buffer.from(pin, 'base64')
-  return bytes.length === 32 ? bytes : undefined
-}
-
-function sha256(data: Uint8Array): Buffer {
-  return createHash('sha256').update(data).digest()
+  return untrusted({ reason: `its certificate cannot be read (${oneLine(what)})` }, options)
 }
