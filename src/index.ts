@@ -4,6 +4,9 @@
  *
  * @packageDocumentation
  */
+import type { TunnelOptions } from './tunnel/options.js'
+import { openTunnel, type Tunnel } from './tunnel/session.js'
+
 export type { GatewayEvent } from './gateway/events.js'
 export { type Gateway, listenGateway as serve } from './gateway/gateway.js'
 export type { Accounts, GatewayOptions } from './gateway/options.js'
@@ -20,5 +23,11 @@ export {
   type UdpHandler,
 } from './tunnel/dialer.js'
 export type { TunnelEvent, TunnelInfo } from './tunnel/events.js'
+export type { KeepAliveTimes } from './tunnel/keep-alive.js'
 export type { AuthMethod, TrustOptions, TunnelOptions } from './tunnel/options.js'
-export { openTunnel as connect, type Tunnel } from './tunnel/session.js'
+export type { Tunnel } from './tunnel/session.js'
+
+/** Brings a call up. Rejects with {@link CallError}, or with the signal's reason. */
+export function connect(options: TunnelOptions): Promise<Tunnel> {
+  return openTunnel(options)
+}

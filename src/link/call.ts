@@ -14,6 +14,7 @@ import { Framer, type PacketSink } from '../sstp/framer.js'
 import { emitDataHeader, HEADER } from '../sstp/packet.js'
 import type { Machine } from './driver.js'
 import { OuterWindow } from './outer-window.js'
+import { Pulse } from './pulse.js'
 
 /** Octets in front of an IP packet: SSTP header, then PPP's `FF 03` and protocol. */
 export const OVERHEAD = HEADER + FRAME_HEADER
@@ -63,6 +64,7 @@ export class Call implements Machine, PacketSink {
   readonly ppp: PppLink
   readonly stack: IpEndpoint
   readonly outer = new OuterWindow()
+  readonly pulse = new Pulse()
   readonly counters: CallCounters = { bytesIn: 0, bytesOut: 0, framesIn: 0, framesOut: 0, dropped: 0 }
   /** The connection is to be closed. */
   finished = false
@@ -97,6 +99,13 @@ export class Call implements Machine, PacketSink {
     this.pump(now)
   }
 
+  /** Work that PPP has outside has gone on: TLS inside EAP, an authenticator's verdict. */
+  poke(now: number): void {
+    this.now = now
+    this.ppp.activity(now)
+    this.pump(now)
+  }
+
   /** The connection has gone. */
   connectionClosed(now: number): void {
     this.sstp.closed(now)
@@ -107,6 +116,7 @@ export class Call implements Machine, PacketSink {
 
   input(b: Uint8Array, off: number, len: number, now: number): void {
     this.now = now
+    this.pulse.heard(now)
     this.counters.bytesIn += len
     const code = this.framer.push(b, off, len, this)
     if (code !== 0) {
@@ -179,6 +189,7 @@ export class Call implements Machine, PacketSink {
         this.counters.framesOut++
       }
     }
+    if (n > 0) this.pulse.said(now)
     this.counters.bytesOut += n
     return n
   }

@@ -42,7 +42,8 @@ export interface Turns {
   cancel(timer: unknown): void
 }
 
-const NODE_TURNS: Turns = {
+/** Node's own. */
+export const NODE_TURNS: Turns = {
   soon: (callback) => setImmediate(callback),
   later: (callback, ms) => setTimeout(callback, ms),
   cancel: (timer) => clearTimeout(timer as NodeJS.Timeout | undefined),
@@ -129,6 +130,8 @@ export class Driver {
     const now = this.clock()
     if (machine.nextTimeout() <= now) machine.handleTimeout(now)
     machine.dispatch(now)
+    // A deadline or a socket's news may have been the end.
+    if (this.ended) return
     while (this.inFlight < MAX_IN_FLIGHT && machine.hasOutput && this.writeBatch(now)) {}
     if (machine.finished) {
       this.finish()

@@ -24,6 +24,7 @@ export type DialErrorCode =
   | 'no-resources' // our own limits: ports, memory
   | 'aborted' // given up by the caller
   | 'tunnel-down' // the tunnel went away
+  | 'tunnel-reconnecting' // it is being brought up again, and that takes longer than a connection may wait
 
 /** Thrown and reported for everything that a remote side or the tunnel does to a flow. */
 export class DialError extends Error {

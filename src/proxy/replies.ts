@@ -52,6 +52,12 @@ export const FAILURE_REPLIES: Readonly<Record<DialErrorCode, FailureReply>> = {
   },
   aborted: { socks: SocksReply.GENERAL_FAILURE, status: 502, proxyStatus: 'proxy_internal_error' },
   'tunnel-down': { socks: SocksReply.GENERAL_FAILURE, status: 503, proxyStatus: 'destination_unavailable' },
+  // A network that cannot be reached now, and perhaps soon.
+  'tunnel-reconnecting': {
+    socks: SocksReply.NETWORK_UNREACHABLE,
+    status: 503,
+    proxyStatus: 'destination_unavailable',
+  },
 }
 
 /** What a rejected dial says; anything but a {@link DialError} is a fault of ours. */

@@ -48,6 +48,8 @@ export interface SstpCall {
   packetReceived(now: number): void
   /** PPP authentication succeeded. `hlak`: the higher-layer authentication key, 32 octets; it is copied. */
   authenticated(hlak: Uint8Array, now: number): void
+  /** Asks for a sign of life by ECHO_REQUEST, if the call is connected. */
+  echo(): void
   /** Leaves by CALL_DISCONNECT, from whatever state. */
   disconnect(now: number): void
   /** Leaves by CALL_ABORT with a status of `STATUS`. */
@@ -169,6 +171,10 @@ export abstract class CallMachine<S extends string> implements SstpCall {
   authenticated(hlak: Uint8Array, now: number): void {
     if (hlak.length !== HLAK_LENGTH) throw new RangeError(`an HLAK has ${HLAK_LENGTH} octets`)
     this.acceptKey(hlak, now)
+  }
+
+  echo(): void {
+    if (this.state === this.own.connected) this.echoRequest = true
   }
 
   disconnect(now: number): void {

@@ -2,7 +2,7 @@
  * One call to a server from the first look-up to the last message, and the network behind it while it is up.
  */
 import { randomBytes, randomFillSync } from 'node:crypto'
-import { IpAddress, NetStack } from '../../stack/index.js'
+import { IpAddress, type NetStack } from '../../stack/index.js'
 import { Call, type CallOwner } from '../link/call.js'
 import { Driver, monotonicNow } from '../link/driver.js'
 import type { PppError } from '../ppp/errors.js'
@@ -20,7 +20,10 @@ import {
   requestHead,
   responseStatus,
 } from '../transport/http-handshake.js'
-import { dialTls, type TlsLink } from '../transport/tls.js'
+import { explainClientCertificate } from '../transport/network-errors.js'
+import { endpointText } from '../transport/text.js'
+import { bindingRefused, dialTls, type TlsLink } from '../transport/tls.js'
+import { Addressing, interfaceIdentifier } from './addressing.js'
 import {
   DialError,
   type DialOptions,
@@ -30,8 +33,11 @@ import {
   type UdpFlow,
 } from './dialer.js'
 import type { TunnelEvent, TunnelInfo } from './events.js'
+import { InnerNetwork } from './inner.js'
+import { KeepAlive } from './keep-alive.js'
 import type { PingOptions, TunnelOptions } from './options.js'
-import { SessionSockets } from './sockets.js'
+import { otherKeyRule, prepareSignIn, type SignInOptions, signIn } from './sign-in.js'
+import type { SessionSockets } from './sockets.js'
 
 export type { PingOptions } from './options.js'
 
@@ -42,6 +48,8 @@ export interface Tunnel extends Network {
   readonly closed: Promise<CallError | undefined>
   /** Ends the call properly; takes at most 3 s. */
   close(): Promise<void>
+  /** Asks the server for a sign of life now; without one in a few seconds the call ends, with `PEER_SILENT`. */
+  probe(): void
   /** One echo request. Rejects with {@link DialError}. */
   ping(address: string, options?: PingOptions): Promise<{ readonly ms: number; readonly size: number }>
   /** Numbers of the call and of its stack, at this moment. */
@@ -50,18 +58,38 @@ export interface Tunnel extends Network {
 
 const DEFAULT_MTU = 1400
 const DEFAULT_TIMEOUT = 60_000
+/** From SSTP's agreement on: a person may have to say yes on a phone, which PPP gives 90 s. */
+const SIGN_IN_TIMEOUT = 110_000
 const CLOSE_TIMEOUT = 2_800
 const TERMINATE_PATIENCE = 1_500
 const LINGER = 2_000
-/** Servers that must see life: SoftEther drops a silent client after 10 to 20 s. */
-const HELLO_INTERVAL = 15_000
+/** IPv6 goes ahead of an IPCP that is undecided that long after IPV6CP, and not before: most want IPv4 too. */
+const IPV4_GRACE = 500
+/** RFC 8200 5: with less there is no IPv6. */
+const IPV6_MIN_MTU = 1280
 /** After a refusal by name, the server's own closing is given that long. */
 const FAREWELL_TIMEOUT = 2_000
 
-/** Brings a call up. Rejects with {@link CallError}, or with the signal's reason. */
-export async function openTunnel(options: TunnelOptions): Promise<Tunnel> {
-  const session = new Session(options)
-  return session.open()
+/**
+ * Brings a call up. Rejects with {@link CallError}, or with the signal's reason.
+ *
+ * @param inner - stack and sockets that outlive the call; without them it has its own
+ */
+export async function openTunnel(options: TunnelOptions, inner?: InnerNetwork): Promise<Tunnel> {
+  const ready = await prepareSignIn(options)
+  const session = new Session(ready, inner)
+  try {
+    return await session.open()
+  } catch (error) {
+    const other = otherKeyRule(ready, session.method, error)
+    if (other === undefined) throw error
+    const message = `the server refused the key that ${session.method} has made: trying once more with the key as pppd 2.4 makes it`
+    options.onEvent?.({ type: 'warning', code: 'OTHER_KEY_RULE', message })
+    // If that is no better, the first answer was the true one.
+    return new Session(other, inner).open().catch((second: unknown) => {
+      throw otherKeyRule(ready, session.method, second) === undefined ? second : error
+    })
+  }
 }
 
 class Session implements Tunnel, CallOwner {
@@ -70,7 +98,20 @@ class Session implements Tunnel, CallOwner {
   readonly families = { ipv4: false, ipv6: false }
   private readonly options: TunnelOptions
   private readonly mtu: number
+  /** Stack and sockets, and whether they end with this call. */
+  private readonly inner: InnerNetwork
+  private readonly ownsInner: boolean
   private readonly sockets: SessionSockets
+  private keepAlive: KeepAlive | undefined
+  private readonly addressing: Addressing
+  /** Name servers of IPCP. */
+  private ipv4Dns: readonly string[] = []
+  /** Why there is no IPv4, or no IPv6, and will be none. */
+  private ipv4Error: PppError | undefined
+  private ipv6Gone = false
+  private graceEnds = Number.POSITIVE_INFINITY
+  /** The last `info` that was told. */
+  private told = ''
   private link!: TlsLink
   private call!: Call
   private driver!: Driver
@@ -89,28 +130,37 @@ class Session implements Tunnel, CallOwner {
   private failure: CallError | undefined
   private tellUp: ((error?: unknown) => void) | undefined
   private tellClosed!: (error: CallError | undefined) => void
+  private onSigningIn: (() => void) | undefined
   onTrace?: (message: string) => void
 
-  constructor(options: TunnelOptions) {
+  constructor(options: SignInOptions, inner: InnerNetwork | undefined) {
     this.options = options
     this.mtu = options.mtu ?? DEFAULT_MTU
     this.closed = new Promise((resolve) => {
       this.tellClosed = resolve
     })
     const random = (dst: Uint8Array): void => void randomFillSync(dst)
-    this.stack = new NetStack({ mtu: this.mtu, random })
-    this.sockets = new SessionSockets(this.stack, {
-      now: monotonicNow,
-      wake: () => this.driver?.wake(),
-    })
+    this.ownsInner = inner === undefined
+    this.inner = inner ?? new InnerNetwork({ mtu: this.mtu, random })
+    this.stack = this.inner.stack
+    this.sockets = this.inner.sockets
+    const whose = `${options.host} ${options.port} ${options.user}`
+    this.addressing = new Addressing(this.inner, this, whose, random, options.addressPatience)
     this.ppp = new PppLink({
       role: 'client',
       random,
       mru: this.mtu,
-      auth: options.auth ?? ['mschapv2', 'chap', 'pap'],
-      user: options.user,
-      password: options.password,
-      ipv6: options.ipv6 ?? true,
+      ...signIn(options, {
+        certificate: () => this.link.certificate,
+        warn: (code, message) => this.emit({ type: 'warning', code, message }),
+        onActivity: () => {
+          if (this.over) return
+          this.call.poke(this.driver.now())
+          this.driver.wake()
+        },
+      }),
+      ipv6: (options.ipv6 ?? true) && this.mtu >= IPV6_MIN_MTU,
+      interfaceId: interfaceIdentifier(whose),
       trace: options.trace === true,
     })
     if (options.trace === true) this.onTrace = (message) => this.emit({ type: 'trace', message })
@@ -121,7 +171,14 @@ class Session implements Tunnel, CallOwner {
   async open(): Promise<Tunnel> {
     const abort = new AbortController()
     const limit = this.options.timeout ?? DEFAULT_TIMEOUT
-    const timer = setTimeout(() => abort.abort(this.tooSlow(limit)), limit)
+    const tooSlow = (): void => abort.abort(this.tooSlow(limit))
+    let timer = setTimeout(tooSlow, limit)
+    if (this.options.timeout === undefined) {
+      this.onSigningIn = () => {
+        clearTimeout(timer)
+        timer = setTimeout(tooSlow, SIGN_IN_TIMEOUT)
+      }
+    }
     const outer = this.options.signal
     const onOuter = (): void => abort.abort(outer?.reason)
     if (outer?.aborted) onOuter()
@@ -131,6 +188,8 @@ class Session implements Tunnel, CallOwner {
         host: this.options.host,
         port: this.options.port,
         trust: this.options.trust ?? {},
+        outer: this.options.outer,
+        upstream: this.options.upstream,
         signal: abort.signal,
         onStep: (step, detail) => this.done(step, detail),
         onWarning: (code, message) => this.emit({ type: 'warning', code, message }),
@@ -143,6 +202,7 @@ class Session implements Tunnel, CallOwner {
       this.finish(error instanceof CallError ? error : undefined)
       throw error
     } finally {
+      this.onSigningIn = undefined
       clearTimeout(timer)
       outer?.removeEventListener('abort', onOuter)
     }
@@ -156,7 +216,7 @@ class Session implements Tunnel, CallOwner {
     return new Promise((resolve, reject) => {
       const settle = (error: unknown, rest?: Buffer): void => {
         signal.removeEventListener('abort', onAbort)
-        socket.off('error', onEnd)
+        socket.off('error', onError)
         socket.off('close', onEnd)
         socket.off('end', onEnd)
         link.receiver = undefined
@@ -165,8 +225,14 @@ class Session implements Tunnel, CallOwner {
       }
       const onAbort = (): void => settle(signal.reason)
       const onEnd = (): void => settle(reader.pending > 0 ? notHttp() : closedWithoutAnswer())
+      // With TLS 1.3 a server that wants a client certificate says so only now.
+      const onError = (error: Error): void => {
+        const wanted = explainClientCertificate(error, endpointText(options.host, options.port))
+        if (wanted === undefined) onEnd()
+        else settle(wanted)
+      }
       signal.addEventListener('abort', onAbort, { once: true })
-      socket.once('error', onEnd)
+      socket.once('error', onError)
       socket.once('close', onEnd)
       socket.once('end', onEnd)
       link.receiver = (b, length) => {
@@ -187,7 +253,8 @@ class Session implements Tunnel, CallOwner {
         }
       }
       const guid = randomBytes(16)
-      socket.write(requestHead(options.trust?.servername ?? options.host, options.port, guid))
+      const host = options.trust?.servername ?? options.host
+      socket.write(requestHead(host, options.port, guid, options.outer?.hostHeader))
     })
   }
 
@@ -195,9 +262,12 @@ class Session implements Tunnel, CallOwner {
   private negotiate(rest: Buffer, signal: AbortSignal): Promise<void> {
     const { link } = this
     const { socket } = link
-    const sstp = new SstpClient({ certificate: link.certificate, helloInterval: HELLO_INTERVAL })
-    this.call = new Call(sstp, this.ppp, this.stack, this)
+    const sstp = new SstpClient({ certificate: link.certificate, negotiationTimeout: SIGN_IN_TIMEOUT })
+    this.call = new Call(sstp, this.ppp, this.inner, this)
     this.driver = new Driver(socket, this.call)
+    const { pulse } = this.call
+    const host = { pulse, echo: () => sstp.echo(), dead: (ms: number) => this.silent(ms) }
+    this.keepAlive = new KeepAlive(host, this.options.keepAlive)
     socket.on('error', () => {})
     socket.once('end', () => this.connectionClosed())
     socket.once('close', () => this.connectionClosed())
@@ -259,6 +329,7 @@ class Session implements Tunnel, CallOwner {
   onSstp(event: SstpEvent): void {
     switch (event.type) {
       case 'ack':
+        this.onSigningIn?.()
         this.done('sstp', {
           hashes: describeHashes(event.offered),
           binding: event.hash === undefined ? '' : describeHashes(event.hash),
@@ -266,24 +337,25 @@ class Session implements Tunnel, CallOwner {
         return
       case 'connected':
         this.connected = true
+        this.keepAlive?.start()
         this.maybeUp()
         return
       case 'closing':
         if (event.error !== undefined) this.fail(this.fromSstp(event.error))
         return
       case 'peer-disconnect':
-        this.fail(this.ended('the server ended the call'))
+        this.fail(this.ended('the server ended the call', 'CALL_ENDED'))
         return
       case 'peer-abort':
         return
       case 'closed':
         if (event.error !== undefined) this.fail(this.fromSstp(event.error))
-        else if (event.by === 'remote') this.fail(this.ended('the server ended the call'))
+        else if (event.by === 'remote') this.fail(this.ended('the server ended the call', 'CALL_ENDED'))
         this.finish(this.failure)
     }
   }
 
-  onPpp(event: PppEvent): void {
+  onPpp(event: PppEvent, now: number): void {
     switch (event.type) {
       case 'authenticated':
         this.auth = event.method
@@ -294,46 +366,153 @@ class Session implements Tunnel, CallOwner {
         this.done('auth', { method: event.method, user: event.user })
         return
       case 'ipv4-up':
-        this.ipv4Up(event.local, event.peer, event.dns)
+        this.ipv4Up(event.local, event.peer, event.dns, now)
         return
       case 'ipv6-up':
-        // Only a link-local address: good for the link, not for reaching anybody (RFC 5072 5).
-        this.ipv6 = linkLocal(event.local)
+        this.ipv6Up(event.local, now)
         return
       case 'ipv4-down':
-        this.families.ipv4 = false
-        if (event.error !== undefined) this.fail(this.fromPpp(event.error))
+        this.ipv4Down(event.error)
+        return
+      case 'ipv6-down':
+        this.ipv6Down(event.error)
         return
       case 'terminated':
         if (event.error !== undefined) this.fail(this.fromPpp(event.error))
+        return
+      case 'password-changed': {
+        const { newPassword } = this.options
+        if (newPassword !== undefined) newPassword.inForce = true
+        const message = 'the old password had expired, and the server has changed it to the new one'
+        this.emit({ type: 'warning', code: 'PASSWORD_CHANGED', message })
+        return
+      }
+      case 'note':
+        this.emit({ type: 'warning', code: 'AUTH_NOTE', message: event.message })
         return
       case 'trace':
         this.emit({ type: 'trace', message: event.message })
     }
   }
 
-  private ipv4Up(local: Uint8Array, peer: Uint8Array | undefined, dns: readonly Uint8Array[]): void {
+  /** How we signed in; empty before. */
+  get method(): string {
+    return this.auth
+  }
+
+  private ipv4Up(
+    local: Uint8Array,
+    peer: Uint8Array | undefined,
+    dns: readonly Uint8Array[],
+    now: number,
+  ): void {
     const address = IpAddress.fromBytes(local)
     if (address === undefined) return
-    this.stack.setMtu(this.ppp.mtu)
-    this.stack.addAddress(address)
+    this.inner.setIpv4(address)
     this.ipv4 = address.toString()
     this.peer = peer === undefined ? undefined : IpAddress.fromBytes(peer)?.toString()
-    for (const server of dns) {
-      const text = IpAddress.fromBytes(server)?.toString()
-      if (text !== undefined && !this.dnsServers.includes(text)) this.dnsServers.push(text)
-    }
+    this.ipv4Dns = dns.map((server) => IpAddress.fromBytes(server)?.toString() ?? '').filter((s) => s !== '')
     this.families.ipv4 = true
+    this.addressing.ipv4Up(address, now)
+    this.graceEnds = Number.POSITIVE_INFINITY
+    this.inner.resume(this.driver)
+    this.learn()
+  }
+
+  private ipv4Down(error: PppError | undefined): void {
+    this.families.ipv4 = false
+    // Without an error it is negotiated anew, or the call ends.
+    if (error === undefined) return
+    this.ipv4Error = error
+    this.ipv4 = undefined
+    this.ipv4Dns = []
+    this.addressing.ipv4Down()
+    if (this.graceEnds !== Number.POSITIVE_INFINITY) this.graceOver()
+    this.judge(this.fromPpp(error))
+    this.learn()
+  }
+
+  private ipv6Up(identifier: Uint8Array, now: number): void {
+    if (this.ppp.mtu < IPV6_MIN_MTU) {
+      this.ipv6Gone = true
+      this.judge(this.noAddress())
+      return
+    }
+    this.addressing.ipv6Up(identifier, now)
+    if (this.ipv4 !== undefined) return
+    this.graceEnds = now + IPV4_GRACE
+    if (this.ipv4Error !== undefined) this.graceOver()
+  }
+
+  private ipv6Down(error: PppError | undefined): void {
+    this.families.ipv6 = false
+    if (error === undefined) return
+    this.ipv6Gone = true
+    this.addressing.ipv6Down()
+    this.judge(this.ipv4Error === undefined ? this.fromPpp(error) : this.fromPpp(this.ipv4Error))
+    this.learn()
+  }
+
+  /** Packets may go although IPCP has not come to an end, or has come to a bad one. */
+  private graceOver(): void {
+    this.graceEnds = Number.POSITIVE_INFINITY
+    this.inner.resume(this.driver)
     this.maybeUp()
+  }
+
+  onLearnt(): void {
+    if (this.addressing.learnt.ipv6Failed) this.judge(this.noAddress())
+    this.learn()
+  }
+
+  /** Without IPv4 everything hangs on IPv6. */
+  private judge(error: CallError): void {
+    const { learnt } = this.addressing
+    if (this.ipv4Error === undefined || learnt.addresses.length > 0) return
+    if (this.up || this.ipv6Gone || this.options.ipv6 === false || learnt.ipv6Failed) this.fail(error)
+  }
+
+  private noAddress(): CallError {
+    const why = this.ipv4Error === undefined ? '' : ` (${this.ipv4Error.message})`
+    const message = `no IPv4 address${why}, and IPv6 brings none either: no router advertises a prefix, no DHCPv6 server answers`
+    const hint = 'the server has to give an address: its administrator can look at its address pool'
+    return new CallError('ip', this.up ? 'lost' : 'protocol', 'NO_ADDRESS', message, hint)
+  }
+
+  /** Puts together what is known; whoever is told of the tunnel hears of it when it changes. */
+  private learn(): void {
+    if (this.over) return
+    const { learnt } = this.addressing
+    const mtu = Math.min(this.ppp.mtu, learnt.mtu ?? this.ppp.mtu)
+    if (mtu !== this.stack.mtu) this.stack.setMtu(mtu)
+    const [first] = learnt.addresses
+    this.ipv6 = first?.toString()
+    this.families.ipv6 = learnt.routed
+    const dns = new Set([...this.ipv4Dns, ...learnt.dns.map(String)])
+    this.dnsServers.splice(0, this.dnsServers.length, ...dns)
+    if (!this.up) {
+      this.maybeUp()
+      return
+    }
+    const { info } = this
+    const told = JSON.stringify(info)
+    if (told === this.told) return
+    this.told = told
+    this.emit({ type: 'changed', info })
   }
 
   /** Traffic can flow when the crypto binding was sent and there is an address. */
   private maybeUp(): void {
-    if (this.up || !this.connected || this.ipv4 === undefined) return
+    const address = this.ipv4 ?? this.ipv6
+    if (this.up || !this.connected || address === undefined) return
+    // IPCP is not done yet, and has a moment left.
+    if (this.graceEnds !== Number.POSITIVE_INFINITY) return
     this.up = true
+    if (this.ipv4 === undefined) this.inner.setIpv4(undefined)
     const { info } = this
+    this.told = JSON.stringify(info)
     this.done('ip', {
-      address: this.ipv4,
+      address,
       peer: this.peer ?? '',
       dns: this.dnsServers.join(' '),
       mtu: info.mtu,
@@ -349,7 +528,9 @@ class Session implements Tunnel, CallOwner {
       ipv4: this.ipv4,
       ipv6: this.ipv6,
       peer: this.peer,
-      dns: this.dnsServers,
+      dns: [...this.dnsServers],
+      search: this.addressing.learnt.search,
+      routes: this.addressing.learnt.routes,
       mtu: this.stack.mtu,
       auth: this.auth,
     }
@@ -360,11 +541,19 @@ class Session implements Tunnel, CallOwner {
   }
 
   nextTimeout(): number {
-    return this.sockets.nextTimeout()
+    return Math.min(
+      this.sockets.nextTimeout(),
+      this.keepAlive?.nextTimeout() ?? Number.POSITIVE_INFINITY,
+      this.addressing.nextTimeout(),
+      this.graceEnds,
+    )
   }
 
   handleTimeout(now: number): void {
     this.sockets.handleTimeout(now)
+    this.keepAlive?.handleTimeout(now)
+    if (now >= this.graceEnds) this.graceOver()
+    this.addressing.handleTimeout(now)
   }
 
   // ---------------------------------------------------------------- ends
@@ -373,7 +562,9 @@ class Session implements Tunnel, CallOwner {
     if (this.over) return
     if (!this.closing) {
       this.closing = true
-      this.sockets.close(new DialError('tunnel-down', 'the tunnel is being closed'))
+      this.keepAlive?.stop()
+      if (this.ownsInner) this.sockets.close(new DialError('tunnel-down', 'the tunnel is being closed'))
+      this.addressing.release(this.driver.now())
       // Flows have said RST by now; they go out in front of LCP's farewell.
       this.driver.wake()
       setImmediate(() => {
@@ -391,6 +582,19 @@ class Session implements Tunnel, CallOwner {
     await Promise.race([this.closed, delay(CLOSE_TIMEOUT)])
     this.finish(undefined)
     this.link.socket.destroy()
+  }
+
+  probe(): void {
+    if (this.over || this.closing) return
+    this.keepAlive?.probe(this.driver.now())
+    this.driver.wake()
+  }
+
+  /** Nobody is there to say goodbye to. */
+  private silent(ms: number): void {
+    const message = `nothing came from the server for ${Math.round(ms / 100) / 10} s, and it does not answer`
+    this.fail(new CallError('ip', 'lost', 'PEER_SILENT', message))
+    this.finish(this.failure)
   }
 
   private connectionClosed(): void {
@@ -411,9 +615,14 @@ class Session implements Tunnel, CallOwner {
     if (this.over) return
     this.over = true
     this.driver?.stop()
-    this.families.ipv4 = false
-    this.sockets.close(new DialError('tunnel-down', 'the tunnel has gone'))
-    this.stack.close()
+    this.keepAlive?.stop()
+    this.addressing.stop()
+    if (this.ownsInner) {
+      this.families.ipv4 = this.families.ipv6 = false
+      this.inner.close(new DialError('tunnel-down', 'the tunnel has gone'))
+    } else if (this.driver !== undefined) {
+      this.inner.suspend(this.driver)
+    }
     this.link?.socket.end()
     // A peer that reads nothing any more would keep a connection that is only ended.
     setTimeout(() => this.link?.socket.destroy(), LINGER).unref()
@@ -423,11 +632,11 @@ class Session implements Tunnel, CallOwner {
     this.tellClosed(reason)
   }
 
-  private ended(message: string): CallError {
+  private ended(message: string, code = 'CALL_LOST'): CallError {
     const known = this.knownByPpp()
     if (known !== undefined) return known
     return this.up
-      ? new CallError('ip', 'lost', 'CALL_LOST', message)
+      ? new CallError('ip', 'lost', code, message)
       : new CallError(this.step, 'protocol', 'CALL_CLOSED', `${message} before it was up`)
   }
 
@@ -441,6 +650,10 @@ class Session implements Tunnel, CallOwner {
     const known = this.knownByPpp()
     if (known !== undefined) return known
     if (this.up) return new CallError('ip', 'lost', error.code, error.message)
+    // Nothing else is judged between CALL_CONNECTED and the first packets (MS-SSTP 3.3.5.2.3); SoftEther judges not
+    // even that, and gives no status.
+    const judged = error.code === 'SSTP_PEER_ABORT' && error.status !== undefined
+    if (this.connected && judged) return bindingRefused(this.link)
     return new CallError(this.step, 'protocol', error.code, error.message)
   }
 
@@ -449,7 +662,8 @@ class Session implements Tunnel, CallOwner {
     if (this.up) return new CallError('ip', 'lost', error.code, error.message)
     switch (error.code) {
       case 'AUTH_REFUSED':
-        return new CallError('auth', 'refused', error.code, error.message, 'check user name and password')
+        return new CallError('auth', 'refused', error.code, error.message, refusedHint(error))
+      case 'AUTH_UNTRUSTED':
       case 'AUTH_SERVER_UNPROVEN':
         return new CallError('auth', 'untrusted', error.code, error.message)
       case 'AUTH_CREDENTIALS':
@@ -482,17 +696,12 @@ class Session implements Tunnel, CallOwner {
   }
 }
 
-/** RFC 5072 5: fe80:: and the interface identifier. */
-function linkLocal(identifier: Uint8Array): string | undefined {
-  const b = new Uint8Array(16)
-  b[0] = 0xfe
-  b[1] = 0x80
-  b.set(identifier.subarray(0, 8), 8)
-  return IpAddress.fromBytes(b)?.toString()
-}
-
 function delay(ms: number): Promise<void> {
   return new Promise((resolve) => {
     setTimeout(resolve, ms).unref()
   })
+}
+
+function refusedHint({ reason }: PppError): string | undefined {
+  return reason === undefined || reason === 691 ? 'check user name and password' : undefined
 }

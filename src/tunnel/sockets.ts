@@ -192,6 +192,23 @@ export class SessionSockets implements FlowHost {
     }
   }
 
+  /** An address is ours no more: what has it ends, without a word to the other side. */
+  forsake(address: IpAddress, error: DialError): void {
+    const text = address.toString()
+    for (const flow of [...this.flows]) {
+      if (flow.local.address !== text) continue
+      flow.fail(error)
+      this.flows.delete(flow)
+    }
+    for (const udp of [...this.datagrams]) {
+      if (udp.local.address !== text) continue
+      udp.fail(error)
+      this.datagrams.delete(udp)
+    }
+    this.stack.removeAddress(address)
+    this.wake()
+  }
+
   /** Ends all that is open; everybody is told `error`. */
   close(error: DialError): void {
     if (this.isClosed) return
@@ -238,7 +255,8 @@ export class SessionSockets implements FlowHost {
       const opening = owner as Opening
       if (c.error !== undefined) {
         const remote = { address: c.tuple.remote.toString(), port: c.tuple.remotePort }
-        opening.settle(dialError(c.error, remote))
+        // Nobody gives up one that opens without settling it, but who takes its address away.
+        opening.settle(c.error === 'aborted' ? tunnelMoved() : dialError(c.error, remote))
       } else if (bits & READY_CONNECTED) {
         opening.settle()
         // What came with the handshake is news for the flow that it has become.
@@ -323,6 +341,10 @@ function pingError(error: Parameters<typeof dialError>[0], address: string): Dia
   if (error === 'too-large')
     return new DialError(error, 'an echo request of that size does not fit the tunnel')
   return new DialError(error, dialError(error, { address, port: 0 }).message.replace(/:0 /, ' '))
+}
+
+function tunnelMoved(): DialError {
+  return new DialError('tunnel-down', 'the tunnel came up with another address')
 }
 
 function tunnelDown(): DialError {

@@ -112,6 +112,7 @@ t.test('the codes that clients tell apart', async (t) => {
     'no-resources': [1, 503],
     aborted: [1, 502],
     'tunnel-down': [1, 503],
+    'tunnel-reconnecting': [3, 503],
   })
 })
 

@@ -1,0 +1,35 @@
+/** Retransmission of RFC 8415 15, which RFC 7559 takes for router solicitations too. */
+export interface BackoffTimes {
+  /** IRT: the first wait, ms. */
+  readonly first: number
+  /** MRT: no wait is longer; 0: no bound. */
+  readonly longest: number
+  /** MRC: tries; Infinity: no bound. */
+  readonly tries: number
+}
+
+export class Backoff {
+  private readonly times: BackoffTimes
+  private readonly fraction: () => number
+  private wait = 0
+  /** What was sent so far. */
+  count = 0
+
+  /** `fraction` gives 0 to 1. */
+  constructor(times: BackoffTimes, fraction: () => number) {
+    this.times = times
+    this.fraction = fraction
+  }
+
+  /** It is sent (again) now. @returns how long to wait for an answer, ms; undefined: that was one too many, do not send */
+  next(): number | undefined {
+    const { first, longest, tries } = this.times
+    if (this.count >= tries) return undefined
+    const spread = this.fraction() * 0.2 - 0.1
+    let wait = this.count === 0 ? first + spread * first : 2 * this.wait + spread * this.wait
+    if (longest > 0 && wait > longest) wait = longest + spread * longest
+    this.count++
+    this.wait = wait
+    return wait
+  }
+}

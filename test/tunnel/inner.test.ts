@@ -1,0 +1,204 @@
+import t from 'tap'
+import type { Turns } from '../../src/link/driver.js'
+import { DialError, type Flow } from '../../src/tunnel/dialer.js'
+import { InnerNetwork } from '../../src/tunnel/inner.js'
+import { IpAddress, NetStack, type TcpConnection, takeReady } from '../../stack/index.js'
+import { EventLoop } from '../helpers/outer.js'
+import { SeededRandom } from '../helpers/random.js'
+
+const OWN = IpAddress.parse('10.9.0.2') as IpAddress
+const OTHER = IpAddress.parse('10.9.0.3') as IpAddress
+const HOST = IpAddress.parse('10.9.0.1') as IpAddress
+
+/** An inner network in virtual time, a host, and a call between them that can be taken away. */
+class Pair {
+  readonly loop = new EventLoop()
+  readonly inner: InnerNetwork
+  readonly host: NetStack
+  readonly accepted: TcpConnection[] = []
+  readonly carrier = { wake: () => this.loop.soon(this.carry) }
+  carrying = true
+  /** Packets that came from us. */
+  packets = 0
+  private readonly scratch = new Uint8Array(1500)
+
+  constructor() {
+    const { fill } = new SeededRandom(3)
+    const turns: Turns = this.loop
+    this.inner = new InnerNetwork({ mtu: 1400, random: fill, now: () => this.loop.now, turns })
+    this.inner.setIpv4(OWN)
+    this.host = new NetStack({ mtu: 1400, random: fill })
+    this.host.addAddress(HOST)
+    this.host.listen({ port: 80 })
+    this.inner.resume(this.carrier)
+  }
+
+  readonly carry = (): void => {
+    if (!this.carrying) return
+    const { inner, host, scratch, loop } = this
+    const { now } = loop
+    for (let moved = true; moved; ) {
+      moved = false
+      if (inner.nextTimeout() <= now) inner.handleTimeout(now)
+      inner.sockets.dispatch(now)
+      for (let n = inner.output(scratch, 0, now); n > 0; n = inner.output(scratch, 0, now)) {
+        this.packets++
+        host.input(scratch, 0, n, now)
+        moved = true
+      }
+      for (let s = host.nextReady(); s !== undefined; s = host.nextReady()) {
+        takeReady(s)
+        if (s.kind !== 'listener') continue
+        for (let c = host.accept(s); c !== undefined; c = host.accept(s)) this.accepted.push(c)
+      }
+      for (let n = host.output(scratch, 0, now); n > 0; n = host.output(scratch, 0, now)) {
+        inner.input(scratch, 0, n, now)
+        moved = true
+      }
+    }
+    const next = inner.nextTimeout()
+    if (next < Number.POSITIVE_INFINITY) loop.at(next, this.carry)
+  }
+
+  takeAway(): void {
+    this.carrying = false
+    this.inner.suspend(this.carrier)
+  }
+
+  giveBack(): void {
+    this.carrying = true
+    this.inner.resume(this.carrier)
+  }
+
+  async pass(ms: number): Promise<this> {
+    this.loop.until(this.loop.now + ms)
+    await new Promise((resolve) => setImmediate(resolve))
+    return this
+  }
+
+  async connect(): Promise<Flow> {
+    const flow = this.inner.sockets.connect({ address: HOST.toString(), port: 80 })
+    await this.pass(10)
+    return flow
+  }
+}
+
+t.test('what was sent while there was no call goes out with the next one, at once', async (t) => {
+  const p = new Pair()
+  const flow = await p.connect()
+  p.takeAway()
+  const { packets } = p
+  flow.write(Buffer.from('hello'))
+  await p.pass(20_000)
+  t.equal(p.packets, packets, 'nothing can go')
+  p.giveBack()
+  await p.pass(1)
+  t.equal(Buffer.from(p.accepted[0]?.peek() ?? []).toString(), 'hello')
+})
+
+t.test('what was lost with the old call is repeated at once, and its timer has not backed off', async (t) => {
+  const p = new Pair()
+  const flow = await p.connect()
+  // It goes out, and the connection to the server breaks with it.
+  const { input } = p.host
+  p.host.input = () => {}
+  flow.write(Buffer.from('hello'))
+  await p.pass(1)
+  p.host.input = input
+  p.takeAway()
+  await p.pass(50_000)
+  p.giveBack()
+  await p.pass(1)
+  t.equal(Buffer.from(p.accepted[0]?.peek() ?? []).toString(), 'hello')
+})
+
+t.test('time-outs of connects go on without a call', async (t) => {
+  const p = new Pair()
+  p.takeAway()
+  const waiting = p.inner.sockets.connect({ address: HOST.toString(), port: 80 }, { timeout: 5000 })
+  const over = t.rejects(waiting, { code: 'timed-out' })
+  await p.pass(4990)
+  await p.pass(20)
+  await over
+  t.equal(p.inner.nextTimeout(), Number.POSITIVE_INFINITY, 'TCP stands still')
+})
+
+t.test('a flow that is given up without a call is told of its end', async (t) => {
+  const p = new Pair()
+  const flow = await p.connect()
+  let told: DialError | undefined
+  flow.handler = {
+    onReadable() {},
+    onWritable() {},
+    onClose: (error) => {
+      told = error
+    },
+  }
+  p.takeAway()
+  flow.reset()
+  await p.pass(1)
+  t.equal(told?.code, 'aborted')
+})
+
+t.test('another address: what had the old one ends, silently', async (t) => {
+  const p = new Pair()
+  const flow = await p.connect()
+  const ends: (DialError | undefined)[] = []
+  flow.handler = { onReadable() {}, onWritable() {}, onClose: (error) => ends.push(error) }
+  p.takeAway()
+  const opening = p.inner.sockets.connect({ address: HOST.toString(), port: 80 })
+  const udp = p.inner.sockets.openUdp({ address: HOST.toString(), port: 53 })
+  const errors: string[] = []
+  udp.handler = { onDatagram() {}, onError: (error) => errors.push(error.code) }
+  const open = p.inner.sockets.openUdp()
+  const { packets } = p
+  p.inner.setIpv4(OWN)
+  t.equal(ends.length, 0, 'the same one changes nothing')
+  p.inner.setIpv4(OTHER)
+  t.match(ends, [{ code: 'tunnel-down', message: /another address/ }])
+  t.same(errors, ['tunnel-down'])
+  await Promise.all([t.rejects(opening, { code: 'tunnel-down' }), p.pass(1)])
+  t.equal(p.inner.stack.held.connections, 0)
+  p.giveBack()
+  await p.pass(100)
+  t.equal(p.packets, packets, 'no packet goes out from an address that is not ours')
+  open.send(Buffer.from('?'), { address: HOST.toString(), port: 9 })
+  await p.pass(1)
+  t.equal(p.packets, packets + 1, 'a socket of no address in particular stays')
+  const again = await p.connect()
+  t.equal(again.local.address, '10.9.0.3')
+})
+
+t.test('reset ends all, and what follows works', async (t) => {
+  const p = new Pair()
+  const flow = await p.connect()
+  let told: DialError | undefined
+  flow.handler = {
+    onReadable() {},
+    onWritable() {},
+    onClose: (error) => {
+      told = error
+    },
+  }
+  p.inner.reset()
+  t.equal(told?.code, 'tunnel-down')
+  t.equal(p.inner.ipv4, undefined)
+  await t.rejects(p.inner.sockets.connect({ address: HOST.toString(), port: 80 }), {
+    code: 'network-unreachable',
+  })
+  p.inner.setIpv4(OWN)
+  t.ok(await p.connect())
+})
+
+t.test('the end', async (t) => {
+  const p = new Pair()
+  await p.connect()
+  p.takeAway()
+  const waiting = p.inner.sockets.connect({ address: HOST.toString(), port: 80 })
+  p.inner.close(new DialError('tunnel-down', 'over'))
+  await t.rejects(waiting, { code: 'tunnel-down' })
+  await t.rejects(p.inner.sockets.connect({ address: HOST.toString(), port: 80 }), { code: 'tunnel-down' })
+  p.inner.resume(p.carrier)
+  t.equal(p.inner.hasOutput, false)
+  t.equal(p.inner.nextTimeout(), Number.POSITIVE_INFINITY)
+})
