@@ -64,6 +64,15 @@ export class AddressPool {
     return toText(address)
   }
 
+  /** Hands a certain address out, if it is one for clients and nobody has it. */
+  claim(address: string): 'claimed' | 'taken' | 'outside' {
+    const value = isIPv4(address) ? toNumber(address) : -1
+    if (value < this.#first || value > this.#last) return 'outside'
+    if (this.#taken.has(value)) return 'taken'
+    this.#taken.add(value)
+    return 'claimed'
+  }
+
   /** Gives an address back. False if it was not handed out. */
   release(address: string): boolean {
     return isIPv4(address) && this.#taken.delete(toNumber(address))

@@ -17,18 +17,21 @@ const DNS_PORT = 53
  */
 export class Policy {
   private readonly own: IpAddress
+  private readonly own6: IpAddress | undefined
   private readonly allowLoopback: boolean
 
-  constructor(own: IpAddress, allowLoopback: boolean) {
+  /** `own6`: its inner address of IPv6, which stands for ::1. */
+  constructor(own: IpAddress, allowLoopback: boolean, own6?: IpAddress) {
     this.own = own
+    this.own6 = own6
     this.allowLoopback = allowLoopback
   }
 
   judge(to: IpAddress, port: number): Destination {
-    if (to.equals(this.own)) {
+    if (to.equals(this.own) || this.own6?.equals(to)) {
       if (port === DNS_PORT) return { kind: 'dns' }
       return this.allowLoopback && port > 0
-        ? { kind: 'host', endpoint: { address: '127.0.0.1', port } }
+        ? { kind: 'host', endpoint: { address: to.family === 4 ? '127.0.0.1' : '::1', port } }
         : { kind: 'refused' }
     }
     if (!to.isUnicast || to.isLoopback || to.isLinkLocal || port === 0 || isReserved(to))

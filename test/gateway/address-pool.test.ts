@@ -138,3 +138,17 @@ class Twin {
     return index >= 0
   }
 }
+
+t.test('a certain address', (t) => {
+  const pool = new AddressPool('10.1.2.0/29')
+  t.equal(pool.claim('10.1.2.3'), 'claimed')
+  t.equal(pool.claim('10.1.2.3'), 'taken')
+  t.same([pool.take(), pool.take()], ['10.1.2.2', '10.1.2.4'], 'it is not given out in turn')
+  t.equal(pool.used, 3)
+  for (const other of ['10.1.2.0', '10.1.2.1', '10.1.2.7', '10.1.2.8', '10.1.1.255', '::1', '']) {
+    t.equal(pool.claim(other), 'outside', other)
+  }
+  t.ok(pool.release('10.1.2.3'))
+  t.equal(pool.claim('10.1.2.3'), 'claimed')
+  t.end()
+})

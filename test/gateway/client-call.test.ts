@@ -3,7 +3,9 @@ import type { TLSSocket } from 'node:tls'
 import t from 'tap'
 import { AddressPool } from '../../src/gateway/address-pool.js'
 import { ClientCall } from '../../src/gateway/client-call.js'
+import { LoginGuard } from '../../src/gateway/login-guard.js'
 import { ownAddress } from '../../src/gateway/policy.js'
+import { Reporter } from '../../src/gateway/reporter.js'
 
 /** A connection whose peer takes nothing: no write ever ends. */
 class Stuck extends Duplex {
@@ -30,8 +32,7 @@ t.test('a peer that takes nothing more cannot keep its connection', async (t) =>
   const socket = new Stuck()
   const over = new Promise<ClientCall>((resolve) => {
     const call = new ClientCall(
-      1,
-      'x',
+      { id: 1, from: 'x', source: 'x', deadline: Number.POSITIVE_INFINITY, quiet: false },
       socket as unknown as TLSSocket,
       {
         options: { address: '', port: 0, cert: '', key: '', accounts: { password: () => undefined } },
@@ -39,8 +40,10 @@ t.test('a peer that takes nothing more cannot keep its connection', async (t) =>
         own: ownAddress(pool.gateway),
         dns: [],
         certificate: new Uint8Array(1),
+        guard: new LoginGuard(),
+        reporter: new Reporter(undefined, () => 0),
       },
-      resolve,
+      { known: () => true, over: resolve },
     )
     socket.write('what waits')
     call.start(new Uint8Array(0))

@@ -4,7 +4,7 @@ import { connect as connectTls, type TLSSocket } from 'node:tls'
 import t from 'tap'
 import { makeCertificate } from '../../src/gateway/certificate.js'
 import type { GatewayEvent } from '../../src/gateway/events.js'
-import { acceptWarner, type Gateway, listenGateway } from '../../src/gateway/gateway.js'
+import { type Gateway, listenGateway } from '../../src/gateway/gateway.js'
 import type { GatewayOptions } from '../../src/gateway/options.js'
 import type { DialError, Endpoint } from '../../src/tunnel/dialer.js'
 import { openTunnel, type Tunnel } from '../../src/tunnel/session.js'
@@ -144,21 +144,4 @@ t.test('strangers that say nothing, or nonsense, cost nothing but their connecti
   quiet.on('error', () => {})
   await server.close()
   t.pass('and the gateway closes')
-})
-
-t.test('connections that cannot be accepted are told of, but not each', (t) => {
-  const events: GatewayEvent[] = []
-  let now = 5
-  const failed = acceptWarner(
-    (e) => events.push(e),
-    () => now,
-  )
-  const error = Object.assign(new Error('accept EMFILE'), { code: 'EMFILE' })
-  for (let i = 0; i < 100; i++) failed(error)
-  t.match(events, [{ type: 'warning', call: 0, code: 'ACCEPT_FAILED', message: /EMFILE/ }])
-  t.equal(events.length, 1)
-  now += 30_000
-  failed(error)
-  t.equal(events.length, 2)
-  t.end()
 })
