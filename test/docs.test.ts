@@ -24,7 +24,7 @@ t.test('every error code that people can see is explained', (t) => {
     ...sources('src/cli'),
   ]) {
     for (const [, code = ''] of readFileSync(file, 'utf8').matchAll(
-      /'((?:DNS|TCP|TLS|HTTP|CALLS?|SETUP|ZERO)_[A-Z_]+)'/g,
+      /'((?:DNS|TCP|TLS|HTTP|PROXY|BINDING|CALLS?|SETUP|ZERO)_[A-Z_]+)'/g,
     )) {
       codes.add(code)
     }

@@ -1,21 +1,25 @@
-import { connectSchema, parseSettings } from '../config/schema.js'
+import { type ConnectSettings, connectSchema, parseSettings } from '../config/schema.js'
 import { formatEndpoint, isLoopback, type ListenAddress } from '../config/values.js'
-import { logProxyEvent } from '../observe/logger.js'
+import { logProxyEvent, logTunnelEvent } from '../observe/logger.js'
 import { CallError } from '../transport/errors.js'
 import type { Dialer } from '../tunnel/dialer.js'
-import { closeInTime, dialerOf, prepareCall, startCall } from './call.js'
+import type { SupervisorEvent, TunnelInfo } from '../tunnel/events.js'
+import type { TunnelOptions } from '../tunnel/options.js'
+import { Supervisor } from '../tunnel/supervisor.js'
+import { waitingDialer } from '../tunnel/waiting-dialer.js'
+import { closeInTime, prepareCall } from './call.js'
 import { type Command, SERVER } from './command.js'
 import { Console } from './console.js'
-import type { Deps, Listener, StopSignal, Tunnel } from './deps.js'
-import { describeForScripts, EXIT, exitStatus, Interrupted, listenError } from './exit.js'
-import { proxyOptions, tunnelOptions } from './options.js'
+import type { Deps, Listener } from './deps.js'
+import { describeError, describeForScripts, EXIT, exitStatus, Interrupted, listenError } from './exit.js'
+import { proxyOptions, stayOptions, tunnelOptions } from './options.js'
 import { Stop } from './stop.js'
 
 export const connect: Command = {
   usage: ['connect <server>', '$0'],
   describe: 'bring the tunnel up and serve its network as SOCKS5 and HTTP proxy (the default command)',
   positionals: { server: SERVER },
-  options: { ...proxyOptions, ...tunnelOptions },
+  options: { ...proxyOptions, ...stayOptions, ...tunnelOptions },
   examples: [
     ['$0 vpn.example.com --user alice', 'ask for the password and serve both proxies'],
     ['$0 vpn.example.com --socks 1080 --http 1080', 'both on one port'],
@@ -25,22 +29,34 @@ export const connect: Command = {
     const settings = parseSettings(connectSchema, options)
     const console = new Console(deps, settings, 'warn')
     const stop = new Stop(deps)
-    let ready = false
     let status: number = EXIT.ok
     let failure: unknown
     try {
       const call = await prepareCall(settings, deps, console, stop)
-      const tunnel = await startCall(call, deps, console, stop)
+      stop.check()
       let proxies: Proxies | undefined
+      const supervisor = supervise(call, settings, deps, console, (event) => {
+        if (proxies !== undefined) tell(event, proxies, settings.dns, console)
+        // Before the first `ready` nothing is said on standard output.
+        else if (event.type === 'reconnecting') warnOfAttempt(event, console)
+      })
       try {
-        proxies = await openProxies(settings, dialerOf(tunnel, settings.dns, deps), deps, console)
-        ready = true
-        announce(proxies, tunnel, settings.dns, console)
-        await ended(tunnel, stop)
+        await stop.race(supervisor.start())
+        const names = settings.dns.length === 0 ? {} : { servers: settings.dns }
+        const dialer = deps.createDialer({ network: () => supervisor.network, ...names })
+        const opened = await openProxies(settings, waitingDialer(supervisor, dialer), deps, console)
+        try {
+          // It may have been lost meanwhile, and who reads that it is ready relies on it.
+          await stop.race(Promise.race([supervisor.whenUp(Number.POSITIVE_INFINITY), ended(supervisor)]))
+        } finally {
+          proxies = opened
+        }
+        if (supervisor.info !== undefined) announce(proxies, supervisor.info, settings.dns, console)
+        await Promise.race([stop.requested, ended(supervisor)])
       } finally {
         await closeInTime(deps, console, async () => {
           if (proxies !== undefined) await closeAll(proxies)
-          await tunnel.close()
+          await supervisor.close()
         })
       }
     } catch (error) {
@@ -52,7 +68,6 @@ export const connect: Command = {
     }
     const error = status === EXIT.ok ? {} : { error: describeForScripts(failure) }
     if (status !== EXIT.ok) console.fail(failure)
-    if (status === EXIT.lost && ready) console.emit({ event: 'disconnected', ...error })
     const signal = stop.received === undefined ? {} : { signal: stop.received }
     console.emit({ event: 'stopped', status, ...signal, ...error })
     return status
@@ -108,8 +123,8 @@ export async function closeAll(proxies: Proxies): Promise<void> {
   await Promise.all([...new Set([proxies.socks, proxies.http])].map((listener) => listener?.close()))
 }
 
-function announce(proxies: Proxies, tunnel: Tunnel, dns: readonly string[], console: Console): void {
-  const { info } = tunnel
+/** Says that traffic can flow, the first time and again. */
+function emitReady(proxies: Proxies, info: TunnelInfo, dns: readonly string[], console: Console): void {
   const servers = dns.length > 0 ? dns : info.dns
   const at = (listener: Listener | undefined) =>
     listener === undefined ? null : { address: listener.address, port: listener.port }
@@ -127,6 +142,11 @@ function announce(proxies: Proxies, tunnel: Tunnel, dns: readonly string[], cons
       server: info.server,
     },
   })
+}
+
+function announce(proxies: Proxies, info: TunnelInfo, dns: readonly string[], console: Console): void {
+  emitReady(proxies, info, dns, console)
+  const servers = dns.length > 0 ? dns : info.dns
   const own = [info.ipv4, info.ipv6].filter((address) => address !== undefined).join(' and ')
   console.print(`Connected to ${info.server} (${info.auth}) as ${own || 'nobody'}, MTU ${info.mtu}.`)
   console.print(
@@ -156,10 +176,63 @@ function reachable(listener: Listener): string {
   return formatEndpoint(here, listener.port)
 }
 
-/** Resolves when a signal asks for the end; rejects when the tunnel goes first. */
-async function ended(tunnel: Tunnel, stop: Stop): Promise<StopSignal> {
-  const lost = tunnel.closed.then((error): never => {
-    throw error ?? new CallError('ip', 'lost', 'CALL_ENDED', 'the server has ended the call')
+/** Rejects when the tunnel is at its end. */
+async function ended(supervisor: Supervisor): Promise<never> {
+  throw (await supervisor.stopped) ?? new CallError('ip', 'lost', 'CALL_ENDED', 'the tunnel has ended')
+}
+
+function supervise(
+  call: TunnelOptions,
+  settings: ConnectSettings,
+  deps: Deps,
+  console: Console,
+  onEvent: (event: SupervisorEvent) => void,
+): Supervisor {
+  const { reconnect, retryStart, reconnectWait, keepalive } = settings
+  return new Supervisor({
+    tunnel: {
+      ...call,
+      trace: console.logger.isLevelEnabled('debug'),
+      onEvent: (event) => logTunnelEvent(console.logger, event),
+      ...(keepalive === undefined ? {} : { keepAlive: { idle: keepalive } }),
+    },
+    open: deps.openTunnel,
+    reconnect,
+    retryStart,
+    ...(reconnectWait === undefined ? {} : { reconnectWait }),
+    ...deps.supervision,
+    onEvent,
   })
-  return Promise.race([stop.requested, lost])
+}
+
+function tell(event: SupervisorEvent, proxies: Proxies, dns: readonly string[], console: Console): void {
+  switch (event.type) {
+    case 'connecting':
+    case 'stopped':
+      return
+    case 'probing':
+      console.logger.info({ reason: event.reason }, 'asking the server for a sign of life')
+      return
+    case 'disconnected':
+      console.emit({ event: 'disconnected', error: describeForScripts(event.error) })
+      return
+    case 'reconnecting': {
+      const { attempt, wait, error } = event
+      console.emit({ event: 'reconnecting', attempt, wait, error: describeForScripts(error) })
+      warnOfAttempt(event, console)
+      return
+    }
+    case 'ready': {
+      emitReady(proxies, event.info, dns, console)
+      const own = [event.info.ipv4, event.info.ipv6].filter((address) => address !== undefined)
+      const fate = event.kept ? 'open connections go on' : 'open connections were ended'
+      console.print(`Connected again as ${own.join(' and ') || 'nobody'}: ${fate}.`)
+    }
+  }
+}
+
+function warnOfAttempt(event: SupervisorEvent & { type: 'reconnecting' }, console: Console): void {
+  const { message } = describeError(event.error)
+  const when = event.wait < 1000 ? 'now' : `in ${Math.round(event.wait / 1000)} s`
+  console.warn(`${message}: next attempt ${when}`)
 }

@@ -4,7 +4,9 @@ import type { ProxyOptions } from '../proxy/server.js'
 import type { CallError } from '../transport/errors.js'
 import type { Dialer, Network } from '../tunnel/dialer.js'
 import type { TunnelInfo } from '../tunnel/events.js'
+import type { InnerNetwork } from '../tunnel/inner.js'
 import type { TunnelOptions } from '../tunnel/options.js'
+import type { SupervisorOptions } from '../tunnel/supervisor.js'
 
 /** The part of a tunnel that the commands use. */
 export interface Tunnel extends Network {
@@ -13,6 +15,8 @@ export interface Tunnel extends Network {
   readonly closed: Promise<CallError | undefined>
   /** Ends the call properly; takes at most 3 s. */
   close(): Promise<void>
+  /** Asks the server for a sign of life now. */
+  probe?(): void
   ping(
     address: string,
     options?: { readonly size?: number; readonly timeout?: number; readonly signal?: AbortSignal },
@@ -31,7 +35,10 @@ export type StopSignal = 'SIGINT' | 'SIGTERM' | 'SIGHUP'
 
 /** All that the commands want from the world, so that tests run them whole with a world of their own. */
 export interface Deps {
-  openTunnel(options: TunnelOptions): Promise<Tunnel>
+  /** `inner`: stack and sockets that outlive the call. */
+  openTunnel(options: TunnelOptions, inner?: InnerNetwork): Promise<Tunnel>
+  /** Clock, chance and networks of whoever keeps a tunnel up; those of the machine by default. */
+  readonly supervision?: Pick<SupervisorOptions, 'clock' | 'random' | 'networks'>
   listenGateway(options: GatewayOptions): Promise<Listener>
   listenProxy(options: ProxyOptions): Promise<Listener>
   createDialer(options: DialerOptions): Dialer

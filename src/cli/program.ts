@@ -99,8 +99,12 @@ function parse(argv: readonly string[]): Chosen | string {
 
 /** Names of flags to names of settings; a setting that was not given is left out. */
 function settingsOf(options: Readonly<Record<string, unknown>>): Record<string, unknown> {
-  const { noIpv6, ...rest } = options
-  return noIpv6 === true ? { ...rest, ipv6: false } : rest
+  const { noIpv6, noReconnect, ...rest } = options
+  return {
+    ...rest,
+    ...(noIpv6 === true ? { ipv6: false } : {}),
+    ...(noReconnect === true ? { reconnect: false } : {}),
+  }
 }
 
 function usage(message: string): UsageError {

@@ -1,5 +1,7 @@
 import { homedir } from 'node:os'
 import { isAbsolute, join } from 'node:path'
+import { readAuthorities } from '../config/eap.js'
+import { radiusOptions } from '../config/radius.js'
 import { parseSettings, type ServeSettings, serveSchema } from '../config/schema.js'
 import { formatEndpoint, isLoopback } from '../config/values.js'
 import { loadAccounts } from '../gateway/accounts.js'
@@ -29,7 +31,7 @@ export const serve: Command = {
     let status: number = EXIT.ok
     let failure: unknown
     try {
-      const accounts = await loadAccounts(settings.accounts)
+      const users = await findUsers(settings, deps, stop)
       const certificate = await findCertificate(settings, deps, console)
       stop.check()
       const trace = console.logger.isLevelEnabled('debug')
@@ -38,7 +40,7 @@ export const serve: Command = {
       const tell = (event: GatewayEvent) => {
         if (event.type !== 'trace' && event.type !== 'listening') emitEvent(event, console)
       }
-      const gateway = await listen(settings, certificate, { accounts }, deps, trace, (event) => {
+      const gateway = await listen(settings, certificate, users, deps, trace, (event) => {
         logGatewayEvent(console.logger, event)
         // The ready line is the first of all.
         if (ready) tell(event)
@@ -66,32 +68,61 @@ export const serve: Command = {
   },
 }
 
+type Users = Pick<GatewayOptions, 'accounts' | 'radius' | 'clientCa'>
+
+async function findUsers(settings: ServeSettings, deps: Deps, stop: Stop): Promise<Users> {
+  if (settings.accounts !== undefined) {
+    const { clientCa: path } = settings
+    const clientCa = path === undefined ? undefined : await readAuthorities(path, '--client-ca')
+    const accounts = await loadAccounts(settings.accounts)
+    return { accounts, ...(clientCa === undefined ? {} : { clientCa }) }
+  }
+  const sources = { readStdin: () => deps.readStdin(), signal: stop.signal }
+  const radius = await radiusOptions(settings, sources)
+  return { accounts: { password: () => undefined }, ...(radius === undefined ? {} : { radius }) }
+}
+
 async function listen(
   settings: ServeSettings,
   { cert, key }: Certificate,
-  { accounts }: Pick<GatewayOptions, 'accounts'>,
+  users: Users,
   deps: Deps,
   trace: boolean,
   onEvent: (event: GatewayEvent) => void,
 ): Promise<Listener> {
-  const { auth, pool, dns, mtu, maxCalls, allowLoopback, listen: at } = settings
+  const { auth, pool, ipv6Prefix, dns, mtu, allowLoopback, listen: at } = settings
   try {
     return await deps.listenGateway({
       ...at,
       cert,
       key,
-      accounts,
+      ...users,
       allowLoopback,
       trace,
       onEvent,
       ...(auth === undefined ? {} : { auth }),
       ...(pool === undefined ? {} : { pool }),
+      ...(ipv6Prefix === undefined ? {} : { ipv6Prefix }),
       ...(dns.length === 0 ? {} : { dns }),
       ...(mtu === undefined ? {} : { mtu }),
-      ...(maxCalls === undefined ? {} : { maxCalls }),
+      ...limitsOf(settings),
     })
   } catch (error) {
     throw listenError(error, at, '--listen')
+  }
+}
+
+/** Those that were said. */
+function limitsOf(
+  settings: ServeSettings,
+): Pick<GatewayOptions, 'maxCalls' | 'maxStrangers' | 'maxPerAddress' | 'maxFailures' | 'setupTimeout'> {
+  const { maxCalls, maxStrangers, maxPerAddress, maxFailures, setupTimeout } = settings
+  return {
+    ...(maxCalls === undefined ? {} : { maxCalls }),
+    ...(maxStrangers === undefined ? {} : { maxStrangers }),
+    ...(maxPerAddress === undefined ? {} : { maxPerAddress }),
+    ...(maxFailures === undefined ? {} : { maxFailures }),
+    ...(setupTimeout === undefined ? {} : { setupTimeout }),
   }
 }
 

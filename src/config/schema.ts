@@ -1,11 +1,15 @@
 import { isIPv4 } from 'node:net'
 import { z } from 'zod'
 import { AddressPool, PoolError } from '../gateway/address-pool.js'
+import { ipv6Plan } from '../gateway/router.js'
 import { UsageError } from './errors.js'
+import { parseRadiusServer, RADIUS_ACCOUNTING_PORT, RADIUS_PORT } from './radius.js'
+import { parseUpstream } from './upstream.js'
 import {
   parseAddress,
   parseAuth,
   parseDuration,
+  parseHostHeader,
   parseListen,
   parsePin,
   parseServerName,
@@ -93,10 +97,30 @@ const tunnel = {
   user: text().optional(),
   password: text().optional(),
   passwordFile: text().optional(),
+  passwordCommand: text().optional(),
+  newPasswordFile: text().optional(),
   auth: read(parseAuth).optional(),
+  cert: text().optional(),
+  key: text().optional(),
+  keyPasswordFile: text().optional(),
+  eapName: text().optional(),
+  eapCa: text().optional(),
+  eapServername: read(parseServerName).optional(),
+  eapPin: list(parsePin).optional(),
+  eapKeyRule: choice(['windows', 'pppd']).optional(),
+  eapTlsMax: choice(['1.2', '1.3']).optional(),
+  hashWholeUser: flag().optional(),
   ca: text().optional(),
-  pin: read(parsePin).optional(),
+  pin: list(parsePin).optional(),
   servername: read(parseServerName).optional(),
+  /** `none` is null: no name is sent. */
+  sni: read((value) => (value === 'none' ? null : parseServerName(value))).optional(),
+  hostHeader: read(parseHostHeader).optional(),
+  tlsCert: text().optional(),
+  tlsKey: text().optional(),
+  /** `none` is null: whatever the environment says. */
+  upstream: read(parseUpstream).optional(),
+  upstreamPasswordFile: text().optional(),
   insecure: flag().default(false),
   dns: list(parseAddress).default([]),
   mtu: integer(MTU.least, MTU.most).optional(),
@@ -108,7 +132,41 @@ const tunnel = {
 const proxy = (fallback: { readonly address: string; readonly port: number }) =>
   read((value) => (value === 'off' ? null : parseListen(value, fallback.address))).default(fallback)
 
-function checkTrust(settings: { insecure: boolean; pin?: unknown; ca?: unknown }, context: z.RefinementCtx) {
+interface Checked {
+  insecure: boolean
+  pin?: unknown
+  ca?: unknown
+  tlsCert?: unknown
+  tlsKey?: unknown
+  cert?: unknown
+  key?: unknown
+  keyPasswordFile?: unknown
+  auth?: readonly string[] | undefined
+  passwordFile?: unknown
+  newPasswordFile?: unknown
+  upstreamPasswordFile?: unknown
+}
+
+/** Files that may be standard input, which is read but once. */
+const SECRET_FILES = ['passwordFile', 'newPasswordFile', 'keyPasswordFile', 'upstreamPasswordFile'] as const
+
+function checkTrust(settings: Checked, context: z.RefinementCtx) {
+  for (const name of ['key', 'keyPasswordFile'] as const) {
+    if (settings[name] === undefined || settings.cert !== undefined) continue
+    context.addIssue({ code: 'custom', path: [name], message: 'needs --cert too' })
+  }
+  if (settings.auth?.includes('eap-tls') && settings.cert === undefined) {
+    const message = 'eap-tls needs --cert FILE with the client certificate'
+    context.addIssue({ code: 'custom', path: ['auth'], message })
+  }
+  if (settings.tlsKey !== undefined && settings.tlsCert === undefined) {
+    context.addIssue({ code: 'custom', path: ['tlsKey'], message: 'needs --tls-cert too' })
+  }
+  const [, second] = SECRET_FILES.filter((name) => settings[name] === '-')
+  if (second !== undefined) {
+    const message = 'standard input holds one password only'
+    context.addIssue({ code: 'custom', path: [second], message })
+  }
   if (!settings.insecure) return
   for (const name of ['pin', 'ca'] as const) {
     if (settings[name] === undefined) continue
@@ -123,7 +181,15 @@ function checkTrust(settings: { insecure: boolean; pin?: unknown; ca?: unknown }
 export const tunnelSchema = z.strictObject(tunnel).superRefine(checkTrust)
 
 export const connectSchema = z
-  .strictObject({ ...tunnel, socks: proxy(DEFAULT_SOCKS), http: proxy(DEFAULT_HTTP) })
+  .strictObject({
+    ...tunnel,
+    socks: proxy(DEFAULT_SOCKS),
+    http: proxy(DEFAULT_HTTP),
+    reconnect: flag().default(true),
+    retryStart: flag().default(false),
+    reconnectWait: read((value) => parseDuration(value, 's', 0, 600_000)).optional(),
+    keepalive: read((value) => parseDuration(value, 's', 1000, 3_600_000)).optional(),
+  })
   .superRefine((settings, context) => {
     checkTrust(settings, context)
     if (settings.socks === null && settings.http === null) {
@@ -144,15 +210,75 @@ export const pingSchema = z
 
 export const resolveSchema = z.strictObject({ ...tunnel, name: read(parseTarget) }).superRefine(checkTrust)
 
+/** Either accounts of our own, or a RADIUS server's. */
+function checkRadius(
+  settings: {
+    readonly accounts?: string | undefined
+    readonly radius: readonly unknown[]
+    readonly radiusSecretFile?: string | undefined
+    readonly radiusAccounting?: readonly unknown[] | undefined
+  },
+  context: z.RefinementCtx,
+) {
+  const fail = (name: string, message: string): void =>
+    context.addIssue({ code: 'custom', path: [name], message })
+  const { accounts, radius, radiusSecretFile: secret, radiusAccounting: accounting = [] } = settings
+  if (radius.length === 0) {
+    if (accounts === undefined)
+      fail('accounts', 'is required: a FILE with a user:password a line (or --radius)')
+    else if (secret !== undefined) fail('radiusSecretFile', 'needs --radius too')
+    else if (accounting.length > 0) fail('radiusAccounting', 'needs --radius too')
+    return
+  }
+  if (accounts !== undefined) fail('radius', 'contradicts --accounts: say one of them')
+  if (secret === undefined) fail('radius', 'needs --radius-secret-file FILE with the secret shared with it')
+  if (accounting.length > 1 && accounting.includes(null)) fail('radiusAccounting', 'is off and on at once')
+}
+
+function checkClientCa(
+  settings: {
+    readonly radius: readonly unknown[]
+    readonly clientCa?: string | undefined
+    readonly auth?: readonly string[] | undefined
+  },
+  context: z.RefinementCtx,
+) {
+  const { radius, clientCa, auth } = settings
+  if (clientCa !== undefined && radius.length > 0) {
+    const message = 'contradicts --radius: the RADIUS server knows whose certificates are good'
+    context.addIssue({ code: 'custom', path: ['clientCa'], message })
+  } else if (clientCa === undefined && radius.length === 0 && auth?.includes('eap-tls')) {
+    const message = "eap-tls needs --client-ca FILE with the issuer of the clients' certificates"
+    context.addIssue({ code: 'custom', path: ['auth'], message })
+  }
+}
+
 export const serveSchema = z
   .strictObject({
     ...logging,
     listen: read((value) => parseListen(value, DEFAULT_LISTEN.address)).default(DEFAULT_LISTEN),
-    accounts: text('is required: a FILE with a user:password a line'),
+    accounts: text().optional(),
+    radius: list((value) => parseRadiusServer(value, RADIUS_PORT)).default([]),
+    radiusSecretFile: text().optional(),
+    /** `off` is null. */
+    radiusAccounting: list((value) =>
+      value === 'off' ? null : parseRadiusServer(value, RADIUS_ACCOUNTING_PORT),
+    ).optional(),
+    radiusTimeout: read((value) => parseDuration(value, 's', 500, 120_000)).optional(),
+    radiusNas: text().optional(),
+    radiusOldServer: flag().default(false),
     cert: text().optional(),
     key: text().optional(),
+    clientCa: text().optional(),
     state: text().optional(),
     pool: read((value) => new AddressPool(value).cidr).optional(),
+    ipv6Prefix: read((value) => {
+      if (ipv6Plan(value) === undefined)
+        throw new UsageError(
+          `"${value}" is not an IPv6 prefix for hosts of 64 bits, such as fd12:3456:789a:1::/64`,
+        )
+      return value
+    }).optional(),
     dns: list((value) => {
       if (!isIPv4(value)) throw new UsageError(`"${value}" is not an IPv4 address`)
       return value
@@ -160,9 +286,15 @@ export const serveSchema = z
     auth: read(parseAuth).optional(),
     mtu: integer(MTU.least, MTU.most).optional(),
     maxCalls: integer(0, 65535).optional(),
+    maxStrangers: integer(1, 65535).optional(),
+    maxPerAddress: integer(1, 65535).optional(),
+    maxFailures: integer(0, 100_000).optional(),
+    setupTimeout: read((value) => parseDuration(value, 's', 1000, 600_000)).optional(),
     allowLoopback: flag().default(false),
   })
   .superRefine((settings, context) => {
+    checkRadius(settings, context)
+    checkClientCa(settings, context)
     if ((settings.cert === undefined) === (settings.key === undefined)) return
     const [path, other] = settings.cert === undefined ? ['key', 'cert'] : ['cert', 'key']
     context.addIssue({ code: 'custom', path: [path], message: `needs --${other} too` })
@@ -171,6 +303,7 @@ export const serveSchema = z
 export const demoSchema = z.strictObject({ ...logging, once: flag().default(false) })
 
 export type TunnelSettings = z.output<typeof tunnelSchema>
+export type ConnectSettings = z.output<typeof connectSchema>
 export type PingSettings = z.output<typeof pingSchema>
 export type ServeSettings = z.output<typeof serveSchema>
 

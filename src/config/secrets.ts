@@ -1,10 +1,10 @@
-import { X509Certificate } from 'node:crypto'
 import { readSmallFile } from '../gateway/files.js'
 import { UsageError } from './errors.js'
 
+export { readCertificates } from './certificates.js'
+
 /** Only the first line counts; a limit so that a wrong path does not fill the memory. */
 export const MAX_PASSWORD_FILE = 65_536
-const MAX_CA_FILE = 1_048_576
 
 /** Where user name and password may come from. */
 export interface CredentialSources {
@@ -15,6 +15,10 @@ export interface CredentialSources {
   readonly password: string | undefined
   /** `--password-file`; `-` is standard input. */
   readonly passwordFile: string | undefined
+  /** `--password-command`, run. */
+  readonly passwordCommand?: (() => Promise<string>) | undefined
+  /** There is a certificate to sign in with, and a password is not asked for if none is given. */
+  readonly optional?: boolean
   readonly env: Readonly<Record<string, string | undefined>>
   readonly readStdin: () => Promise<Uint8Array>
   /** Aborted: nobody waits any more for a pipe given as `--password-file`. */
@@ -33,9 +37,13 @@ export async function findCredentials(from: CredentialSources): Promise<{ user: 
   if (from.user !== undefined && from.url.user !== undefined && from.user !== from.url.user) {
     throw new UsageError('two user names: one in <server>, one in --user')
   }
-  const given = [from.url.password, from.password, from.passwordFile].filter((value) => value !== undefined)
+  const given = [from.url.password, from.password, from.passwordFile, from.passwordCommand].filter(
+    (value) => value !== undefined,
+  )
   if (given.length > 1) {
-    throw new UsageError('the password is given twice: use one of --password-file, --password, <server>')
+    throw new UsageError(
+      'the password is given twice: use one of --password-file, --password-command, --password, <server>',
+    )
   }
   const named = from.user ?? from.url.user ?? (from.env.SSTP_USER || undefined)
   if (named === undefined && from.ask === undefined) {
@@ -52,9 +60,13 @@ async function findPassword(from: CredentialSources, user: string): Promise<stri
     from.onVisible()
     return visible
   }
-  if (from.passwordFile !== undefined) return readPasswordFile(from.passwordFile, from)
+  if (from.passwordFile !== undefined) {
+    return readPasswordFile('--password-file', from.passwordFile, from)
+  }
+  if (from.passwordCommand !== undefined) return from.passwordCommand()
   const stored = from.env.SSTP_PASSWORD
   if (stored !== undefined && stored !== '') return stored
+  if (from.optional === true) return ''
   if (from.ask === undefined) {
     throw new UsageError('no password: give --password-file FILE (- is standard input) or SSTP_PASSWORD')
   }
@@ -63,7 +75,9 @@ async function findPassword(from: CredentialSources, user: string): Promise<stri
   return typed
 }
 
-async function readPasswordFile(
+/** The first line of a file, `-` being standard input. Throws {@link UsageError} about `option`. */
+export async function readPasswordFile(
+  option: string,
   path: string,
   { readStdin, signal }: Pick<CredentialSources, 'readStdin' | 'signal'>,
 ): Promise<string> {
@@ -75,38 +89,18 @@ async function readPasswordFile(
         ? await readStdin()
         : (await readSmallFile(path, { most: MAX_PASSWORD_FILE, pipes: true, signal })).bytes
   } catch (error) {
-    throw new UsageError(`--password-file: ${messageOf(error)}`)
+    throw new UsageError(`${option}: ${messageOf(error)}`)
   }
   let text: string
   try {
     text = new TextDecoder('utf-8', { fatal: true }).decode(bytes)
   } catch {
-    throw new UsageError(`--password-file: ${name} is not UTF-8 text`)
+    throw new UsageError(`${option}: ${name} is not UTF-8 text`)
   }
   const [line = ''] = text.split('\n', 1)
   const password = line.endsWith('\r') ? line.slice(0, -1) : line
-  if (password === '') throw new UsageError(`--password-file: the first line of ${name} is empty`)
+  if (password === '') throw new UsageError(`${option}: the first line of ${name} is empty`)
   return password
-}
-
-/** The certificates of a `--ca` file, as PEM. Throws {@link UsageError}. */
-export async function readCertificates(path: string): Promise<string> {
-  let text: string
-  try {
-    text = (await readSmallFile(path, { most: MAX_CA_FILE })).bytes.toString('latin1')
-  } catch (error) {
-    throw new UsageError(`--ca: ${messageOf(error)}`)
-  }
-  const blocks = text.match(/-----BEGIN CERTIFICATE-----[^-]*-----END CERTIFICATE-----/g) ?? []
-  if (blocks.length === 0) throw new UsageError(`--ca: ${path} holds no PEM certificate`)
-  for (const [index, block] of blocks.entries()) {
-    try {
-      new X509Certificate(block)
-    } catch {
-      throw new UsageError(`--ca: certificate ${index + 1} in ${path} cannot be read`)
-    }
-  }
-  return `${blocks.join('\n')}\n`
 }
 
 function messageOf(error: unknown): string {

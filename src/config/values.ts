@@ -46,15 +46,20 @@ export function formatEndpoint(address: string, port: number): string {
   return isIPv6(address) ? `[${address}]:${port}` : `${address}:${port}`
 }
 
-const METHODS: readonly string[] = ['mschapv2', 'chap', 'pap'] satisfies AuthMethod[]
-const LATER = ['eap-tls', 'eap-mschapv2']
+const METHODS: readonly string[] = [
+  'eap-tls',
+  'peap',
+  'eap-mschapv2',
+  'mschapv2',
+  'chap',
+  'pap',
+] satisfies AuthMethod[]
 
 /** A list with commas. Throws {@link UsageError}. */
 export function parseAuth(text: string): readonly AuthMethod[] {
   const methods = new Set<AuthMethod>()
   for (const item of text.split(',')) {
     const name = item.trim().toLowerCase()
-    if (LATER.includes(name)) throw new UsageError(`${name} is not there yet: use ${METHODS.join(', ')}`)
     if (!isAuthMethod(name)) throw new UsageError(`"${item.trim()}" is none of ${METHODS.join(', ')}`)
     methods.add(name)
   }
@@ -105,6 +110,17 @@ export function parseServerName(text: string): string {
   const name = toHostName(text)
   if (name === undefined) throw new UsageError(`"${text}" is not a host name`)
   return name
+}
+
+/** For `--host-header`: `name[:port]` as it is to be sent. Throws {@link UsageError}. */
+export function parseHostHeader(text: string): string {
+  const [, host = '', port] = /^(\[[^\]]*\]|[^:]*)(?::([0-9]+))?$/.exec(text) ?? []
+  const six = /^\[(.*)\]$/.exec(host)?.[1]
+  const name = six === undefined ? (isIPv4(host) ? host : toHostName(host)) : isIPv6(six) ? host : undefined
+  if (name === undefined || (port !== undefined && parsePort(port, 1) === undefined)) {
+    throw new UsageError(`"${text}" is not a host name, with or without :port`)
+  }
+  return port === undefined ? name : `${name}:${port}`
 }
 
 /** Throws {@link UsageError} unless it is an IP address in text, without zone. */

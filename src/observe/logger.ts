@@ -76,6 +76,9 @@ export function logTunnelEvent(logger: Logger, event: TunnelEvent): void {
     case 'up':
       logger.info({ tunnel: event.info }, 'tunnel up')
       break
+    case 'changed':
+      logger.info({ tunnel: event.info }, 'tunnel changed')
+      break
     case 'warning':
       logger.warn({ code: event.code }, event.message)
       break

@@ -103,7 +103,7 @@ t.test('all options arrive at the call', async (t) => {
     user: 'bob',
     password: 's3cret',
     auth: ['chap', 'pap'],
-    trust: { insecure: false, ca: `${cert.trim()}\n`, pin: pin.toLowerCase(), servername: 'cert.example' },
+    trust: { insecure: false, ca: `${cert.trim()}\n`, pin: [pin.toLowerCase()], servername: 'cert.example' },
     mtu: 1300,
     ipv6: false,
     timeout: 5000,
@@ -179,11 +179,11 @@ t.test('calls that do not come up: the status tells why', async (t) => {
   t.equal(world.err, 'sstp-socks: internal error: a bug\n')
 })
 
-t.test('a lost tunnel ends it with 7', async (t) => {
+t.test('without reconnecting a lost tunnel ends it with 7', async (t) => {
   for (const error of [new CallError('ip', 'lost', 'TCP_RESET', 'the connection broke'), undefined]) {
     const world = new World()
     world.onReady = () => world.lose(error)
-    t.equal(await world.run('vpn', '--json'), 7)
+    t.equal(await world.run('vpn', '--json', '--no-reconnect'), 7)
     const told = error === undefined ? /server has ended the call \[CALL_ENDED\]/ : /broke \[TCP_RESET\]/
     t.match(world.err, told)
     t.match(world.events, [
@@ -192,6 +192,101 @@ t.test('a lost tunnel ends it with 7', async (t) => {
       { event: 'stopped', status: 7, error: { kind: 'lost' } },
     ])
     t.ok(world.log.includes('closed proxy 127.0.0.1:1080'))
+  }
+})
+
+t.test('a lost tunnel is brought up again, and the proxies listen all the while', async (t) => {
+  for (const json of [true, false]) {
+    const world = new World()
+    let readies = 0
+    world.onReady = () => {
+      if (readies++ === 0) world.lose(new CallError('ip', 'lost', 'TCP_RESET', 'the connection broke'))
+      else world.signal('SIGTERM')
+    }
+    if (!json) {
+      // People are told only once how to stop it.
+      world.openTunnel = async (options) => {
+        if (world.calls.length === 1) setTimeout(() => world.signal('SIGTERM'), 20)
+        return world.fakeTunnel(options)
+      }
+    }
+    t.equal(await world.run('vpn', ...(json ? ['--json'] : [])), 0)
+    t.equal(world.calls.length, 2)
+    t.equal(world.proxies.length, 2, 'the listeners are the first ones')
+    t.match(world.err, /^sstp-socks: warning: the connection broke \[TCP_RESET\]: next attempt now$/m)
+    if (json) {
+      const error = { step: 'ip', kind: 'lost', code: 'TCP_RESET', message: 'the connection broke' }
+      t.same(
+        world.events.map((e) => e.event),
+        ['ready', 'disconnected', 'reconnecting', 'ready', 'stopped'],
+      )
+      t.match(world.events[1], { error })
+      t.match(world.events[2], { attempt: 1, wait: 0, error })
+      t.same(world.events[3], world.events[0], 'the same object again')
+      t.match(world.events[4], { status: 0, signal: 'SIGTERM' })
+    } else t.match(world.out, /Connected again as 10\.0\.0\.2: open connections go on\.\n/)
+  }
+})
+
+t.test('refused on a reconnect: the status tells it, and nothing is tried again', async (t) => {
+  for (const [kind, status] of [
+    ['refused', 5],
+    ['untrusted', 4],
+  ] as const) {
+    const world = new World()
+    world.onReady = () => {
+      world.failure = new CallError('auth', kind, 'SOME_CODE', `it is ${kind}`)
+      world.lose(undefined)
+    }
+    t.equal(await world.run('vpn', '--json'), status)
+    t.equal(world.calls.length, 2)
+    t.match(
+      world.events.map((e) => e.event),
+      ['ready', 'disconnected', 'reconnecting', 'stopped'],
+    )
+    t.match(world.events.at(-1), { status, error: { kind } })
+    t.equal(world.log.filter((line) => line.startsWith('closed proxy')).length, 2)
+  }
+})
+
+t.test('--retry-start: a server that is not there yet', async (t) => {
+  const world = new World()
+  const error = new CallError('tcp', 'unreachable', 'TCP_REFUSED', 'nobody listens')
+  world.supervision = { random: () => 0 }
+  world.openTunnel = async (options) => {
+    if (world.log.filter((line) => line === 'open').length === 2) world.failure = undefined
+    return world.fakeTunnel(options)
+  }
+  world.failure = error
+  world.onReady = () => world.signal('SIGINT')
+  t.equal(await world.run('vpn', '--json', '--retry-start'), 0)
+  t.equal(world.calls.length, 3)
+  t.same(
+    world.events.map((e) => e.event),
+    ['ready', 'stopped'],
+    'the first line is that it is ready',
+  )
+  t.equal(world.err.match(/nobody listens \[TCP_REFUSED\]: next attempt now/g)?.length, 2)
+
+  const waiting = new World()
+  waiting.failure = error
+  waiting.supervision = { random: () => 1, networks: () => '' }
+  const over = waiting.run('vpn', '--retry-start')
+  while (!waiting.err.includes('next attempt')) await new Promise((resolve) => setImmediate(resolve))
+  t.match(waiting.err, /nobody listens \[TCP_REFUSED\]: next attempt in 1 s/)
+  waiting.signal('SIGTERM')
+  t.equal(await over, 0, 'a signal ends the wait')
+})
+
+t.test('how it is kept up', async (t) => {
+  const world = new World()
+  world.onReady = () => world.signal('SIGINT')
+  await world.run('vpn', '--keepalive', '20', '--reconnect', '--reconnect-wait', '0')
+  t.match(world.calls, [{ keepAlive: { idle: 20_000 } }])
+  for (const argv of [['--keepalive', '0'], ['--reconnect-wait', 'soon'], ['--no-reconnect=1']]) {
+    const wrong = new World()
+    t.equal(await wrong.run('vpn', ...argv), 2, argv.join(' '))
+    t.same(wrong.calls, [])
   }
 })
 

@@ -81,14 +81,14 @@ t.test('--version and --help', async (t) => {
 
 t.test('the options of every command are in its help', async (t) => {
   const tunnel =
-    'user password-file password auth ca pin servername insecure dns mtu no-ipv6 timeout json log-level log-format'
+    'user password-file password password-command new-password-file auth cert key key-password-file eap-name hash-whole-user eap-ca eap-servername eap-pin eap-tls-max eap-key-rule ca pin servername insecure sni host-header tls-cert tls-key upstream upstream-password-file dns mtu no-ipv6 timeout json log-level log-format'
   const all: Record<string, string> = {
-    connect: `${tunnel} socks http`,
+    connect: `${tunnel} socks http reconnect no-reconnect retry-start reconnect-wait keepalive`,
     check: tunnel,
     ping: `${tunnel} count interval size`,
     resolve: tunnel,
     serve:
-      'accounts listen cert key state pool dns auth mtu max-calls allow-loopback json log-level log-format',
+      'accounts radius radius-secret-file radius-accounting radius-timeout radius-nas radius-old-server listen cert key client-ca state pool ipv6-prefix dns auth mtu max-calls max-strangers max-per-address max-failures setup-timeout allow-loopback json log-level log-format',
     demo: 'once json log-level log-format',
   }
   for (const [command, names] of Object.entries(all)) {
@@ -121,7 +121,7 @@ t.test('wrong use: status 2, one line, and nothing is started', async (t) => {
     [['vpn', '--', 'extra'], /an argument that nothing takes: extra/],
     [['connect', 'vpn', '--', 'extra'], /an argument that nothing takes: extra/],
     [['ping', 'vpn', 'host', '--', 'extra'], /an argument that nothing takes: extra/],
-    [['vpn', '--reconnect'], /unknown option --reconnect/],
+    [['vpn', '--reconnects'], /unknown option --reconnects/],
     [['vpn', '--ipv6'], /unknown option --ipv6/],
     [['vpn', '--socks'], /--socks: wants a value/],
     [['vpn', '--socks', 'x'], /^sstp-socks: --socks: "x" does not end/],
@@ -195,7 +195,15 @@ t.test('the password is nowhere in what is printed', async (t) => {
 t.test('with --log-format json every line of both outputs is JSON', async (t) => {
   const world = new World()
   world.onReady = () => world.lose(new CallError('ip', 'lost', 'LOST', 'gone', 'look'))
-  const argv = ['sstp://alice:x@vpn', '--socks', '0.0.0.0:0', '--json', '--log-format', 'json']
+  const argv = [
+    'sstp://alice:x@vpn',
+    '--no-reconnect',
+    '--socks',
+    '0.0.0.0:0',
+    '--json',
+    '--log-format',
+    'json',
+  ]
   t.equal(await world.run(...argv, '--log-level', 'trace'), 7)
   t.ok(world.events.length > 0)
   const logs = world.err

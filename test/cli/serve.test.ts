@@ -56,6 +56,7 @@ t.test('all options arrive at the gateway', async (t) => {
     'mschapv2',
     '--max-calls',
     '9',
+    ...['--max-strangers', '40', '--max-per-address', '4', '--max-failures', '3', '--setup-timeout', '30'],
     '--allow-loopback',
     '--json',
     '--log-level',
@@ -73,6 +74,10 @@ t.test('all options arrive at the gateway', async (t) => {
     mtu: 1300,
     auth: ['mschapv2'],
     maxCalls: 9,
+    maxStrangers: 40,
+    maxPerAddress: 4,
+    maxFailures: 3,
+    setupTimeout: 30_000,
     allowLoopback: true,
     trace: false,
   })

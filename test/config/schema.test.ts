@@ -21,6 +21,8 @@ t.test('defaults', async (t) => {
     ipv6: true,
     socks: { address: '127.0.0.1', port: 1080 },
     http: { address: '127.0.0.1', port: 8080 },
+    reconnect: true,
+    retryStart: false,
   })
   t.match(parseSettings(pingSchema, { server, host: 'x' }), { count: 4, interval: 1000, size: 56 })
   t.match(parseSettings(serveSchema, { accounts: 'f' }), {
@@ -100,7 +102,7 @@ t.test('bad values: one line that names the option', async (t) => {
     [{ json: [true, true] }, /^--json: is given twice$/],
     [{ insecure: true, pin: 'ab'.repeat(32) }, /^--insecure: contradicts --pin/],
     [{ insecure: true, ca: 'f' }, /^--insecure: contradicts --ca/],
-    [{ reconnect: true }, /^unknown option reconnect$/],
+    [{ reconnects: true }, /^unknown option reconnects$/],
   ]
   for (const [options, message] of tunnel) {
     for (const schema of [tunnelSchema, connectSchema] as const) {

@@ -6,6 +6,7 @@ import {
   parseAddress,
   parseAuth,
   parseDuration,
+  parseHostHeader,
   parseListen,
   parsePin,
   parseServerName,
@@ -71,9 +72,13 @@ t.test('authentication methods', async (t) => {
   t.same(parseAuth('pap'), ['pap'])
   t.same(parseAuth('MSCHAPv2, chap,mschapv2'), ['mschapv2', 'chap'])
   for (const text of ['', 'pap,', 'none', 'mschap', 'pap chap']) {
-    t.throws(() => parseAuth(text), { name: 'UsageError', message: /is none of mschapv2, chap, pap/ }, text)
+    t.throws(
+      () => parseAuth(text),
+      { name: 'UsageError', message: /is none of eap-tls, .*, mschapv2, chap, pap/ },
+      text,
+    )
   }
-  t.throws(() => parseAuth('eap-tls'), { message: /not there yet/ })
+  t.same(parseAuth('eap-tls,PEAP,eap-mschapv2'), ['eap-tls', 'peap', 'eap-mschapv2'])
 })
 
 t.test('names, addresses, times', async (t) => {
@@ -100,5 +105,39 @@ t.test('names, addresses, times', async (t) => {
   for (const [text, unit, ms] of times) t.equal(parseDuration(text, unit, 1, 100_000), ms, text)
   for (const text of ['', 'x', '-1', '1h', '1e3', '0', '101s', '.5', '1 s', 'NaN', 'Infinity']) {
     t.throws(() => parseDuration(text, 's', 1, 100_000), { name: 'UsageError' }, text)
+  }
+})
+
+t.test('the Host field, as it is to be sent', async (t) => {
+  for (const text of [
+    'vpn.example',
+    'vpn.example:8443',
+    '192.0.2.1',
+    '192.0.2.1:1',
+    '[::1]',
+    '[2001:db8::1]:444',
+  ]) {
+    t.equal(parseHostHeader(text), text)
+  }
+  t.equal(parseHostHeader('b\u00fccher.example:1'), 'xn--bcher-kva.example:1')
+  for (const text of [
+    '',
+    ':443',
+    'a:',
+    'a:0',
+    'a:65536',
+    'a:x',
+    'a b',
+    'a/b',
+    '::1',
+    '[x]',
+    '300.1.1.1',
+    'a\r\nX: y',
+  ]) {
+    t.throws(
+      () => parseHostHeader(text),
+      { name: 'UsageError', message: /is not a host name/ },
+      JSON.stringify(text),
+    )
   }
 })

@@ -52,6 +52,7 @@ export class World implements Deps {
   onReady: () => void = () => {}
   openTunnel: Deps['openTunnel'] = async (options) => this.fakeTunnel(options)
   closing: Promise<void> = Promise.resolve()
+  supervision: NonNullable<Deps['supervision']> = {}
   readonly #listeners = new Map<StopSignal, Set<() => void>>()
   #lose: (error: CallError | undefined) => void = () => {}
   #expire: (() => void)[] = []
