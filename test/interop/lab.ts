@@ -69,8 +69,8 @@ export class Lab {
   }
 
   /** Boots the server guest anew with this authentication method; its logs start empty. */
-  async up(auth: LabAuth): Promise<Facts> {
-    const { stdout } = await this.#script(['up', `auth=${auth}`])
+  async up(auth: LabAuth, ...more: readonly string[]): Promise<Facts> {
+    const { stdout } = await this.#script(['up', `auth=${auth}`, ...more])
     const facts: Facts = JSON.parse(stdout)
     if (!facts.up) throw new Error(`the lab did not come up: ${stdout}`)
     return facts
@@ -79,6 +79,15 @@ export class Lab {
   /** Runs a command in the server guest, or on the inner host behind it. */
   async exec(where: 'server' | 'inner', ...command: string[]): Promise<string> {
     return (await this.#script(['exec', ...(where === 'inner' ? ['-l'] : []), ...command])).stdout
+  }
+
+  /** The server guest stands still, with all its connections open; nothing can be run in it meanwhile. */
+  async freeze(): Promise<void> {
+    await this.#script(['freeze'])
+  }
+
+  async thaw(): Promise<void> {
+    await this.#script(['thaw'])
   }
 
   /** Connects the Linux client (sstpc, pppd) and runs a command behind it. */
