@@ -98,12 +98,14 @@ export class Lab {
     const args = ['client', to.host, String(to.port), to.user, to.password, to.ca, '--', ...command]
     const start = () =>
       run('bash', [join(this.#dir, 'linux.sh'), ...args], { env: this.#env, timeout: 240_000 })
-    const done = await start()
-    // Seldom the guest's sstpc hangs behind its TCP connect, before TLS has begun: then a new guest, once. What is
-    // not the guest's fault fails again.
-    if (done.code !== 125 || !done.stderr.includes('the Linux client did not connect')) return done
-    process.stderr.write(`the client's guest did not connect, trying once more:\n${done.stderr}\n`)
-    return start()
+    for (let attempt = 1; ; attempt++) {
+      const done = await start()
+      // In one of a dozen guests sstpc stops behind its TCP connect: no TLS, no answer to a refusal, its log ends
+      // there. Such a guest never met the server, so another one is started. Whoever got further has a result.
+      if (done.code !== 125 || attempt === 4) return done
+      if (!/ Connected to \S+\s*$/.test(await this.clientLog('sstpc'))) return done
+      process.stderr.write(`the client's guest stopped in front of TLS, starting another:\n${done.stderr}\n`)
+    }
   }
 
   /** A log of the last client guest. */

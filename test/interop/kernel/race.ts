@@ -255,6 +255,7 @@ async function listen(server: Server): Promise<void> {
       server.listen(ORDERS.port, ORDERS.host, () => resolve(undefined))
     })
     server.removeAllListeners('error')
+    server.removeAllListeners('listening')
     if (code === undefined) return
     if (code !== 'EADDRNOTAVAIL') throw new Error(`${ORDERS.host}:${ORDERS.port}: ${code}`)
     await new Promise((resolve) => setTimeout(resolve, 25))
