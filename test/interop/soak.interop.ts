@@ -12,7 +12,7 @@ import { sha256Of } from './process.js'
 import { Product, type Running } from './product.js'
 
 const SECONDS = Number(process.env.SOAK_SECONDS ?? 300)
-const SEED = Number(process.env.SOAK_SEED ?? Date.now() % 1_000_000)
+const SEED = Number(process.env.SOAK_SEED ?? 1)
 const DOWNLOADERS = 4
 
 const product = new Product()
