@@ -1,8 +1,6 @@
 /** Hostile clients against the gateway over real sockets: what strangers cost, and that others get in meanwhile. */
 import { connect, createServer, type Socket } from 'node:net'
 import { connect as connectTls, type TLSSocket } from 'node:tls'
-import { setFlagsFromString } from 'node:v8'
-import { runInNewContext } from 'node:vm'
 import t, { type Test } from 'tap'
 import { makeCertificate } from '../../src/gateway/certificate.js'
 import type { GatewayEvent } from '../../src/gateway/events.js'
@@ -10,6 +8,7 @@ import { type Gateway, listenGateway } from '../../src/gateway/gateway.js'
 import type { GatewayOptions } from '../../src/gateway/options.js'
 import { openTunnel, type Tunnel } from '../../src/tunnel/session.js'
 import { assertOneLine } from '../helpers/hostile.js'
+import { octetsHeld } from '../helpers/memory.js'
 
 const certificate = await makeCertificate()
 const HEAD = 'SSTP_DUPLEX_POST /sra_{BA195980-CD49-458b-9E23-C84EE0ADCD75}/ HTTP/1.1\r\n'
@@ -66,16 +65,6 @@ async function otherAddress(): Promise<string | undefined> {
 
 const other = await otherAddress()
 
-setFlagsFromString('--expose-gc')
-const collect = runInNewContext('gc') as () => void
-
-/** Octets that are still held, ours and the thousand clients' in this process; RSS would tell of the allocator. */
-function held(): number {
-  collect()
-  const { heapUsed, external } = process.memoryUsage()
-  return heapUsed + external
-}
-
 /** Connections that say nothing, from another address than the others if there is one. */
 function crowd(server: Gateway, count: number): { sockets: Socket[]; closed: () => number } {
   let closed = 0
@@ -91,7 +80,7 @@ function crowd(server: Gateway, count: number): { sockets: Socket[]; closed: () 
 
 t.test('a thousand connections that say nothing: a few are kept, and others get in', async (t) => {
   const { server, events } = await gateway(t)
-  const before = held()
+  const before = octetsHeld()
   const { sockets, closed } = crowd(server, 1000)
   await until(() => closed() === 992)
   t.equal(server.strangers, 8, 'a quarter of what one address may have may be in the handshake')
@@ -100,7 +89,7 @@ t.test('a thousand connections that say nothing: a few are kept, and others get 
     t.ok(tunnel.info.ipv4, 'a proper client comes in meanwhile')
     await tunnel.close()
   }
-  const grown = held() - before
+  const grown = octetsHeld() - before
   t.ok(grown < 8 << 20, `for a few megabytes: ${grown}`)
   const warnings = events.filter((e) => e.type === 'warning')
   t.match(warnings, [{ code: 'STRANGERS_FULL', message: /no room for a client from 127\.0\.0\.[12]/ }])

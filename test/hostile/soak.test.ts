@@ -3,8 +3,6 @@
  * back at random, with downloads, uploads and questions inside: nothing grows, and what is finished is whole.
  */
 import assert from 'node:assert/strict'
-import { setFlagsFromString } from 'node:v8'
-import { runInNewContext } from 'node:vm'
 import t from 'tap'
 import { Call } from '../../src/link/call.js'
 import { Driver } from '../../src/link/driver.js'
@@ -23,6 +21,7 @@ import {
 } from '../../stack/index.js'
 import { CLIENT_ADDRESS, GATEWAY_ADDRESS, Owner } from '../helpers/call-pair.js'
 import { Loop } from '../helpers/hostile.js'
+import { octetsHeld } from '../helpers/memory.js'
 import { OuterPipe, type OuterProfile } from '../helpers/outer.js'
 import { SeededRandom } from '../helpers/random.js'
 
@@ -290,14 +289,6 @@ function live(loop: Loop, random: SeededRandom, end: number): void {
 }
 
 t.test(`${MINUTES} minutes, seed ${SEED}`, (t) => {
-  setFlagsFromString('--expose-gc')
-  const collect = runInNewContext('gc') as () => void
-  const heap = (): number => {
-    collect()
-    collect()
-    const { heapUsed, external } = process.memoryUsage()
-    return heapUsed + external
-  }
   const started = process.cpuUsage()
   const loop = new Loop()
   loop.now = 1000
@@ -306,7 +297,7 @@ t.test(`${MINUTES} minutes, seed ${SEED}`, (t) => {
   const heaps: number[] = []
   while (loop.now < end) {
     live(loop, random, end)
-    heaps.push(heap())
+    heaps.push(octetsHeld())
   }
   const cpu = process.cpuUsage(started)
   t.comment({ ...stats, cpuSeconds: (cpu.user + cpu.system) / 1e6 })
