@@ -59,8 +59,9 @@ for (const method of METHODS) {
       t.equal(hlakOf(pair.client), hlakOf(pair.server), `seed ${seed}`)
       t.equal(pair.server.types.filter((type) => type === 'authenticated').length, 1)
     }
-    // LCP does not survive everything, and a lost CHAP Success is not asked for again; over TLS neither happens.
-    t.ok(up >= 50, `${up} of 60`)
+    // Two things end a call: a doubled Configure-Request in the open link (RFC 1661 4.1 begins anew), and a CHAP
+    // Success that is lost, which nobody sends again (RFC 1994 4.2). Over TLS neither happens.
+    t.ok(up >= (method.endsWith('pap') || method.startsWith('eap') ? 59 : 54), `${up} of 60`)
   })
 }
 
