@@ -68,8 +68,9 @@ export async function socksConnect(proxy: Endpoint, host: string, port: number) 
   if (method !== 0) throw new Error(`SOCKS: method ${method}`)
   const name = Buffer.from(host)
   socket.write(Buffer.from([5, 1, 0, 3, name.length, ...name, port >> 8, port & 255]))
-  // the bound address is an IPv4 address
-  const [, reply = -1] = await octets(socket, 10)
+  const [, reply = -1, , type] = await octets(socket, 4)
+  // the bound address, of the family that the name was reached by, and the port
+  await octets(socket, (type === 4 ? 16 : 4) + 2)
   return { reply, socket }
 }
 
