@@ -2,6 +2,7 @@
  * `node bench/kernel/lab.mjs`: the bridge beside Linux's own SSTP client, same server, same path, same octets, in turns.
  * How and why: docs/beside-the-kernel.md. Needs root, the lab and a build in dist.
  */
+import { spawn } from 'node:child_process'
 import { mkdir, writeFile } from 'node:fs/promises'
 import { cpus, release } from 'node:os'
 import { parseArgs } from 'node:util'
@@ -16,6 +17,7 @@ const USAGE = `usage: node bench/kernel/lab.mjs [options]
   --delay LIST   milliseconds each way (default 10,50,150)
   --reorder PCT  the additional cells' (default 5; 0: none)
   --only LIST    of download,upload (default both)
+  --idle         let the processors sleep: the guests wake late then (see docs/beside-the-kernel.md)
   --json         the results as JSON on stdout`
 
 const MSS = 1348
@@ -35,6 +37,7 @@ const { values } = parseArgs({
     delay: { type: 'string', default: '10,50,150' },
     reorder: { type: 'string', default: '5' },
     only: { type: 'string', default: 'download,upload' },
+    idle: { type: 'boolean', default: false },
     json: { type: 'boolean', default: false },
     help: { type: 'boolean', short: 'h', default: false },
   },
@@ -69,6 +72,9 @@ function plan({ way, delay, loss, reorder }) {
 /** @type {{ cell: Cell, bytes: number, count: number, goodputs: Record<Who, number[]> }[]} */
 const results = []
 const started = performance.now()
+// It takes what nobody wants, so that no processor sleeps: waking one costs a guest more than its work.
+const awake = values.idle ? undefined : spawn('nice', ['-n', '19', process.execPath, '-e', 'for (;;);'])
+process.on('exit', () => awake?.kill())
 const race = await Race.start()
 try {
   for (const weather of weathers) {
@@ -96,6 +102,7 @@ try {
 } finally {
   process.stderr.write('\n')
   await race.close()
+  awake?.kill()
 }
 
 const rows = results.map(({ cell, bytes, count, goodputs }) => {
