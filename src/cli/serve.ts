@@ -68,18 +68,20 @@ export const serve: Command = {
   },
 }
 
-type Users = Pick<GatewayOptions, 'accounts' | 'radius' | 'clientCa'>
+type Users = Pick<GatewayOptions, 'accounts' | 'radius' | 'clientCa' | 'auth'>
 
 async function findUsers(settings: ServeSettings, deps: Deps, stop: Stop): Promise<Users> {
-  if (settings.accounts !== undefined) {
-    const { clientCa: path } = settings
-    const clientCa = path === undefined ? undefined : await readAuthorities(path, '--client-ca')
-    const accounts = await loadAccounts(settings.accounts)
+  const { accounts: file, clientCa: path } = settings
+  const clientCa = path === undefined ? undefined : await readAuthorities(path, '--client-ca')
+  if (file !== undefined) {
+    const accounts = await loadAccounts(file)
     return { accounts, ...(clientCa === undefined ? {} : { clientCa }) }
   }
+  const nobody = { password: () => undefined }
+  if (clientCa !== undefined) return { accounts: nobody, clientCa, auth: ['eap-tls'] }
   const sources = { readStdin: () => deps.readStdin(), signal: stop.signal }
   const radius = await radiusOptions(settings, sources)
-  return { accounts: { password: () => undefined }, ...(radius === undefined ? {} : { radius }) }
+  return { accounts: nobody, ...(radius === undefined ? {} : { radius }) }
 }
 
 async function listen(

@@ -214,6 +214,7 @@ export const resolveSchema = z.strictObject({ ...tunnel, name: read(parseTarget)
 function checkRadius(
   settings: {
     readonly accounts?: string | undefined
+    readonly clientCa?: string | undefined
     readonly radius: readonly unknown[]
     readonly radiusSecretFile?: string | undefined
     readonly radiusAccounting?: readonly unknown[] | undefined
@@ -224,8 +225,8 @@ function checkRadius(
     context.addIssue({ code: 'custom', path: [name], message })
   const { accounts, radius, radiusSecretFile: secret, radiusAccounting: accounting = [] } = settings
   if (radius.length === 0) {
-    if (accounts === undefined)
-      fail('accounts', 'is required: a FILE with a user:password a line (or --radius)')
+    if (accounts === undefined && settings.clientCa === undefined)
+      fail('accounts', 'is required: a FILE with a user:password a line (or --radius, or --client-ca)')
     else if (secret !== undefined) fail('radiusSecretFile', 'needs --radius too')
     else if (accounting.length > 0) fail('radiusAccounting', 'needs --radius too')
     return
@@ -237,18 +238,23 @@ function checkRadius(
 
 function checkClientCa(
   settings: {
+    readonly accounts?: string | undefined
     readonly radius: readonly unknown[]
     readonly clientCa?: string | undefined
     readonly auth?: readonly string[] | undefined
   },
   context: z.RefinementCtx,
 ) {
-  const { radius, clientCa, auth } = settings
+  const { accounts, radius, clientCa, auth } = settings
+  const password = auth?.find((method) => method !== 'eap-tls')
   if (clientCa !== undefined && radius.length > 0) {
     const message = 'contradicts --radius: the RADIUS server knows whose certificates are good'
     context.addIssue({ code: 'custom', path: ['clientCa'], message })
   } else if (clientCa === undefined && radius.length === 0 && auth?.includes('eap-tls')) {
     const message = "eap-tls needs --client-ca FILE with the issuer of the clients' certificates"
+    context.addIssue({ code: 'custom', path: ['auth'], message })
+  } else if (clientCa !== undefined && accounts === undefined && password !== undefined) {
+    const message = `${password} needs --accounts FILE with the clients' passwords`
     context.addIssue({ code: 'custom', path: ['auth'], message })
   }
 }

@@ -257,7 +257,7 @@ export class Call implements Machine, PacketSink {
       }
       const p = this.ppp.nextEvent()
       if (p === undefined) return
-      if (p.type === 'authenticated') this.sstp.authenticated(p.hlak, now)
+      if (p.type === 'authenticated') this.sstp.authenticated(p.hlak, now, p.otherHlak)
       else if (p.type === 'terminated') this.sstp.disconnect(now)
       this.owner.onPpp(p, now)
     }

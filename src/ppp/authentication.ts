@@ -53,7 +53,7 @@ export interface AuthenticationHost {
   send(protocol: number, code: number, id: number, body: Uint8Array): void
   /** Octets of information that the peer takes. */
   peerMru(): number
-  authenticated(method: AuthName | 'eap', user: string, hlak: Uint8Array): void
+  authenticated(method: AuthName | 'eap', user: string, hlak: Uint8Array, otherHlak?: Uint8Array): void
   failed(error: PppError): void
   emit(event: PppEvent): void
 }
@@ -144,7 +144,7 @@ export class Authentication {
       send: (code, id, body) => {
         if (this.#method !== undefined) link.send(this.#method.protocol, code, id, body)
       },
-      succeeded: (user, hlak, method) => link.authenticated(method ?? agreed, user, hlak),
+      succeeded: (user, hlak, method, other) => link.authenticated(method ?? agreed, user, hlak, other),
       failed: (error) => link.failed(error),
       note: (message) => link.emit({ type: 'note', message }),
       onActivity: () => this.#options.onActivity?.(),

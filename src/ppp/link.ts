@@ -91,7 +91,7 @@ export class PppLink {
     this.#auth = new Authentication(options, {
       send: (protocol, code, id, body) => void this.#send(protocol, code, id, body, 0, body.length),
       peerMru: () => this.#peerMru(),
-      authenticated: (method, user, hlak) => this.#authenticated(method, user, hlak),
+      authenticated: (method, user, hlak, other) => this.#authenticated(method, user, hlak, other),
       failed: (error) => this.#fail(error),
       emit: (event) => this.#emit(event),
     })
@@ -419,12 +419,23 @@ export class PppLink {
 
   // ------------------------------------------------------------------ authentication
 
-  #authenticated(method: AuthName | 'eap' | 'none', user: string, hlak: Uint8Array): void {
+  #authenticated(
+    method: AuthName | 'eap' | 'none',
+    user: string,
+    hlak: Uint8Array,
+    other?: Uint8Array,
+  ): void {
     // A challenge in the open link was answered well: nothing changes.
     if (this.#phase !== 'Authenticate') return
     this.#phase = 'Network'
     this.#user = user
-    this.#emit({ type: 'authenticated', method, user, hlak })
+    this.#emit({
+      type: 'authenticated',
+      method,
+      user,
+      hlak,
+      ...(other === undefined ? {} : { otherHlak: other }),
+    })
     this.#openNetwork()
   }
 

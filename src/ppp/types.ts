@@ -90,6 +90,8 @@ export type PppEvent =
       /** As the client sent it; empty with `none`. */
       readonly user: string
       readonly hlak: Uint8Array
+      /** At a server: what clients like pppd 2.4 make of the same keys. */
+      readonly otherHlak?: Uint8Array
     }
   /** Addresses of 4 octets. `peer` is undefined if the server does not tell; `dns` is empty at a server. */
   | {

@@ -164,7 +164,10 @@ export function statusInfo(attribId: number, status: number, value: Uint8Array =
 
 /** The status that a message gives as its reason: that of its first Status Info, if it has one. */
 export function statusOf(attributes: readonly Attribute[]): number | undefined {
-  return attributes.find((a): a is StatusInfo => a.kind === 'STATUS_INFO')?.status
+  const info = attributes.find((a) => attributeId(a) === ATTRIB.STATUS_INFO)
+  if (info?.kind === 'STATUS_INFO') return info.status
+  // sstp-server's has a status and nothing else.
+  return info?.kind === 'OTHER' && info.value.length === 4 ? u32(info.value, 0) : undefined
 }
 
 /** `VALUE_NOT_SUPPORTED`, or the number if it is none of ours. */

@@ -46,8 +46,11 @@ export interface SstpCall {
   inputControl(b: Uint8Array, off: number, len: number, now: number): void
   /** A packet of any kind has come: the link lives. */
   packetReceived(now: number): void
-  /** PPP authentication succeeded. `hlak`: the higher-layer authentication key, 32 octets; it is copied. */
-  authenticated(hlak: Uint8Array, now: number): void
+  /**
+   * PPP authentication succeeded. `hlak`: the higher-layer authentication key, 32 octets; it is copied. `otherHlak`:
+   * another that a server takes as well.
+   */
+  authenticated(hlak: Uint8Array, now: number, otherHlak?: Uint8Array): void
   /** Asks for a sign of life by ECHO_REQUEST, if the call is connected. */
   echo(): void
   /** Leaves by CALL_DISCONNECT, from whatever state. */
@@ -168,9 +171,11 @@ export abstract class CallMachine<S extends string> implements SstpCall {
     this.packets++
   }
 
-  authenticated(hlak: Uint8Array, now: number): void {
-    if (hlak.length !== HLAK_LENGTH) throw new RangeError(`an HLAK has ${HLAK_LENGTH} octets`)
-    this.acceptKey(hlak, now)
+  authenticated(hlak: Uint8Array, now: number, otherHlak?: Uint8Array): void {
+    for (const key of [hlak, otherHlak ?? hlak]) {
+      if (key.length !== HLAK_LENGTH) throw new RangeError(`an HLAK has ${HLAK_LENGTH} octets`)
+    }
+    this.acceptKey(hlak, now, otherHlak)
   }
 
   echo(): void {
@@ -268,7 +273,7 @@ export abstract class CallMachine<S extends string> implements SstpCall {
   protected abstract begin(now: number): void
   /** A well-formed message that is not about closing or echo; `b[off, len]` are its octets. */
   protected abstract inputMessage(m: KnownMessage, b: Uint8Array, off: number, len: number, now: number): void
-  protected abstract acceptKey(hlak: Uint8Array, now: number): void
+  protected abstract acceptKey(hlak: Uint8Array, now: number, otherHlak?: Uint8Array): void
   /** What did not happen in time, as the beginning of a sentence. */
   protected abstract awaited(): string
 

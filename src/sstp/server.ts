@@ -34,6 +34,7 @@ export class SstpServer extends CallMachine<OwnState> {
   private naks = 0
   /** Known once authentication has succeeded. */
   private hlak: Uint8Array | undefined
+  private otherHlak: Uint8Array | undefined
   /** A CALL_CONNECTED whose MAC cannot be verified before the HLAK is known. */
   private early: { readonly packet: Uint8Array; readonly hash: Hash } | undefined
 
@@ -69,9 +70,10 @@ export class SstpServer extends CallMachine<OwnState> {
     }
   }
 
-  protected override acceptKey(hlak: Uint8Array, now: number): void {
+  protected override acceptKey(hlak: Uint8Array, now: number, otherHlak?: Uint8Array): void {
     if (this.state !== 'Server_Call_Connected_Pending' || this.hlak !== undefined) return
     this.hlak = Uint8Array.from(hlak)
+    if (otherHlak !== undefined) this.otherHlak = Uint8Array.from(otherHlak)
     if (this.early !== undefined) this.verify(this.early.packet, this.early.hash, this.hlak, now)
   }
 
@@ -83,6 +85,8 @@ export class SstpServer extends CallMachine<OwnState> {
   protected override wipe(): void {
     this.hlak?.fill(0)
     this.hlak = undefined
+    this.otherHlak?.fill(0)
+    this.otherHlak = undefined
     this.early = undefined
   }
 
@@ -128,7 +132,9 @@ export class SstpServer extends CallMachine<OwnState> {
   }
 
   private verify(packet: Uint8Array, hash: Hash, hlak: Uint8Array, now: number): void {
-    if (!verifyMac(packet, hash, hlak)) {
+    const good = verifyMac(packet, hash, hlak)
+    const other = this.otherHlak !== undefined && verifyMac(packet, hash, this.otherHlak)
+    if (!good && !other) {
       this.refuse('mac', now)
       return
     }

@@ -66,4 +66,13 @@ t.test("serve: the clients' issuer", async (t) => {
     message: /^--client-ca: contradicts --radius/,
   })
   t.ok(parseSettings(serveSchema, { ...radius, auth: 'eap-tls' }))
+  t.match(
+    parseSettings(serveSchema, { clientCa: 'ca.pem', auth: 'eap-tls' }),
+    { clientCa: 'ca.pem' },
+    'no passwords',
+  )
+  t.throws(() => parseSettings(serveSchema, { clientCa: 'ca.pem', auth: 'eap-tls,chap' }), {
+    name: 'UsageError',
+    message: /^--auth: chap needs --accounts FILE/,
+  })
 })

@@ -6,10 +6,12 @@ import { createHash, randomBytes } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import { type Facts, Lab, type LabAuth, since } from './lab.js'
+import { type Facts, Lab, since } from './lab.js'
 import { certificate, closedPort, plainWebServer, socksConnect } from './net.js'
 import { exits, must, sha256Of } from './process.js'
 import { Product, privilegesOf, type Running } from './product.js'
+
+type LabAuth = 'mschapv2' | 'chap' | 'pap'
 
 const ATTEMPT: Record<LabAuth, RegExp> = {
   mschapv2: /rcvd \[CHAP Response/g,

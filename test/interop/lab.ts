@@ -13,7 +13,9 @@ export interface Facts {
   readonly server: { readonly host: string; readonly port: number; readonly name: string }
   /** The host's own address on the lab's outer network. */
   readonly client: { readonly address: string }
-  readonly tls: { readonly ca: string; readonly other_ca: string; readonly sha256: string }
+  readonly tls: Readonly<
+    Record<'ca' | 'other_ca' | 'cert' | 'sha256' | 'client_cert' | 'client_key', string>
+  > & { readonly names: readonly string[] }
   readonly inner: {
     readonly host4: string
     readonly second4: string
@@ -30,7 +32,8 @@ export interface Facts {
   readonly logs: Readonly<Record<'sstpd' | 'pppd', string>>
 }
 
-export type LabAuth = 'mschapv2' | 'chap' | 'pap'
+/** How pppd in the guest is to authenticate; `any`: EAP first, then what the client asks for. */
+export type LabAuth = 'mschapv2' | 'chap' | 'pap' | 'eap' | 'eap-tls' | 'any'
 
 /**
  * The lab of real peers: sstp-server and pppd, or sstpc and pppd, in User Mode Linux guests. It lies beside the

@@ -161,6 +161,10 @@ export class Product {
       throw new Error(`sstp-socks ${args[0] ?? ''} ended with ${line} before it was ready:\n${stderr}`)
     }
     const ready: ReadyLine = JSON.parse(line)
+    if (ready.event === 'stopped') {
+      await ended
+      throw new Error(`sstp-socks ${args[0] ?? ''} was not ready: ${line}\n${stderr}`)
+    }
     return new Running(child, ready, lines, ended, () => stderr)
   }
 

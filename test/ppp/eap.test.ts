@@ -6,6 +6,7 @@ import {
   acceptRequests,
   clientUpTo,
   EAP,
+  fail,
   IPCP,
   LCP,
   Subject,
@@ -89,6 +90,16 @@ t.test('a type that is not enabled gets a Nak with those that are', async (t) =>
   wrong.say(EAP, 1, 0, '01').say(EAP, 1, 1, '150020').say(EAP, 4, 1)
   t.equal(wrong.link.error?.code, 'AUTH_METHOD')
   t.match(wrong.link.error?.message, /wants EAP-TTLS; enabled here of EAP: EAP-MSCHAPv2/)
+})
+
+t.test('a server that reads one type of a Nak comes to see all of them', async (t) => {
+  // pppd 2.4.9: what it does not know in front of the rest makes it ask for MD5 again.
+  const subject = client({ auth: ['eap-tls', 'peap', 'eap-mschapv2'], tls: () => fail('no TLS') })
+  subject.say(EAP, 1, 0, '01').heard()
+  t.same(subject.say(EAP, 1, 1, '0410aabb').heard(), ['c227 2 1 030d191a'])
+  t.same(subject.say(EAP, 1, 2, '0410aacc').heard(), ['c227 2 2 03191a0d'])
+  t.same(subject.say(EAP, 1, 3, '0410aadd').heard(), ['c227 2 3 031a0d19'])
+  t.match(subject.say(EAP, 1, 4, `1a${challengeBody(4)}`).heard(), [/^c227 2 4 1a02/])
 })
 
 t.test('a server that asks for ever for what was refused', async (t) => {

@@ -126,6 +126,29 @@ t.test('the client is quicker than the server to know of the log-in', (t) => {
   t.end()
 })
 
+t.test('a server that knows two keys', (t) => {
+  const other = hex('2b'.repeat(32))
+  for (const [theirs, good] of [
+    [hlak, true],
+    [other, true],
+    [hex('2c'.repeat(32)), false],
+  ] as const) {
+    for (const early of [false, true]) {
+      const pair = new Pair()
+      pair.client.call.start(pair.client.now)
+      pair.server.call.start(pair.server.now)
+      pair.drive()
+      if (!early) pair.server.call.authenticated(hlak, pair.server.now, other)
+      pair.client.call.authenticated(theirs, pair.client.now)
+      pair.drive()
+      if (early) pair.server.call.authenticated(hlak, pair.server.now, other)
+      t.equal(pair.states()[1] === 'Server_Call_Connected', good)
+    }
+  }
+  t.throws(() => new Pair().server.call.authenticated(hlak, 0, hex('2b')), RangeError)
+  t.end()
+})
+
 t.test('keys that differ', (t) => {
   const pair = new Pair()
   pair.client.call.start(pair.client.now)

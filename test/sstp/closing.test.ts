@@ -111,7 +111,9 @@ for (const [state, make] of Object.entries(own)) {
       check(t, talk, 'then the end', { said: [], told: ['closed by remote'], state: end, timer: Infinity })
     }
 
-    for (const attributes of [[], [statusInfo(2, 7)]]) {
+    // The last is sstp-server's.
+    const short: Attribute = { kind: 'OTHER', id: 2, value: Uint8Array.of(0, 0, 0, 7) }
+    for (const attributes of [[], [statusInfo(2, 7)], [short]]) {
       talk = make()
       talk.hear('CALL_ABORT', attributes)
       check(t, talk, 'CALL_ABORT', {

@@ -160,15 +160,26 @@ t.test('refusals', async (t) => {
   await t.rejects(tunnelTo(peap, { password: 'wrong' }), { kind: 'refused', code: 'AUTH_REFUSED' })
 })
 
-t.test('a key by the other rule is refused, and the true one is found', async (t) => {
-  const server = await gateway(t, { auth: ['eap-tls'] })
+t.test('serve takes the key by either rule, for clients with pppd 2.4', async (t) => {
+  const server = await gateway(t, { auth: ['eap-tls', 'peap'] })
   warnings()
-  const pppd = { identity: alice, keyRule: 'pppd' } as const
-  await t.rejects(tunnelTo(server, { eap: pppd }), { code: 'BINDING_REFUSED' })
-  t.same(warnings(), [], 'a rule that was chosen is kept')
-  const tunnel = await tunnelTo(server, { eap: { identity: alice } })
+  for (const keyRule of ['windows', 'pppd'] as const) {
+    for (const auth of ['eap-tls', 'peap'] as const) {
+      const tunnel = await tunnelTo(server, { auth: [auth], eap: { identity: alice, keyRule } })
+      t.equal(tunnel.info.auth, auth, `${auth}, ${keyRule}`)
+      await tunnel.close()
+    }
+  }
   t.same(warnings(), [])
-  await tunnel.close()
+})
+
+t.test('a rule that was chosen is kept', async (t) => {
+  const server = await pppdServer(t, asPppd)
+  warnings()
+  const windows = { identity: alice, keyRule: 'windows' } as const
+  await t.rejects(tunnelTo(server, { eap: windows }), { code: 'BINDING_REFUSED' })
+  t.equal(server.calls, 1)
+  t.same(warnings(), [])
 })
 
 t.test("a server with pppd's key: Windows' first, then the other, once, on a new connection", async (t) => {

@@ -4,7 +4,7 @@
  */
 import { setU8, u8 } from '../../../stack/bytes.js'
 import type { Authenticator, AuthPending, AuthRequest, AuthVerdict } from '../../ppp/auth/authenticator.js'
-import { EapCode, EapType, hlakOf } from '../../ppp/auth/eap/method.js'
+import { EapCode, EapType, hlakOf, otherHlakOf } from '../../ppp/auth/eap/method.js'
 import type { AuthName } from '../../ppp/auth/method.js'
 import type { Accounting, AccountingRecord } from './accounting.js'
 import { ACCESS_ANSWERS, nameOf, type Outcome, type RadiusClient } from './client.js'
@@ -239,6 +239,7 @@ export class RadiusSession implements Authenticator {
     const { recvKey, sendKey, userName } = reply
     const keys = { send: recvKey ?? new Uint8Array(0), receive: sendKey ?? new Uint8Array(0) }
     const hlak = hlakOf(recvKey === undefined ? undefined : keys)
+    const otherHlak = otherHlakOf(recvKey === undefined ? undefined : keys)
     if (chap && recvKey === undefined) {
       const message = 'it sends no MS-MPPE keys: clients will fail in the crypto binding'
       this.#owner.warn('RADIUS_NO_KEYS', `RADIUS server ${nameOf(server)}: ${message}`)
@@ -250,6 +251,7 @@ export class RadiusSession implements Authenticator {
     return {
       kind: 'accept',
       hlak,
+      ...(otherHlak === undefined ? {} : { otherHlak }),
       ...(userName === undefined ? {} : { user: clean(userName) }),
       ...(reply.message === '' ? {} : { message: reply.message }),
       ...(reply.chapSuccess === undefined ? {} : { success: reply.chapSuccess }),

@@ -45,6 +45,8 @@ export type AuthVerdict =
        * method makes no key. A secret.
        */
       readonly hlak?: Uint8Array
+      /** EAP: what clients like pppd 2.4 make of the same keys, if that is something else. */
+      readonly otherHlak?: Uint8Array
       /** Text for the client of PAP and CHAP. */
       readonly message?: string
       /** MS-CHAPv2: `S=… M=…`, without the identifier in front. */

@@ -40,9 +40,10 @@ export interface AuthHost {
   send(code: number, id: number, body: Uint8Array): void
   /**
    * The peer (server) or we (client) are who they say; `hlak` are 32 octets, zeros if the method makes no key.
-   * `method`: what was used, if that is not what LCP has agreed on by itself.
+   * `method`: what was used, if that is not what LCP has agreed on by itself. `otherHlak`: what it is by the other
+   * rule, at a server that knows no better than its client by which of the two that makes it.
    */
-  succeeded(user: string, hlak: Uint8Array, method?: AuthName | 'eap'): void
+  succeeded(user: string, hlak: Uint8Array, method?: AuthName | 'eap', otherHlak?: Uint8Array): void
   /** The end of the call. */
   failed(error: PppError): void
   /** For people; no secrets. */

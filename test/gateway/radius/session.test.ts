@@ -206,6 +206,7 @@ t.test('EAP passes through, with State, at one server', async (t) => {
   t.same(await ask({ kind: 'eap', user: 'alice', packet: response }), {
     kind: 'accept',
     hlak: recv,
+    otherHlak: new Uint8Array(Buffer.concat([recv.subarray(0, 16), send.subarray(0, 16)])),
     packet: new Uint8Array(success),
   })
   t.equal(network.requests.at(-1)?.server.host, 'b')

@@ -56,6 +56,12 @@ export function hlakOf(keys: EapKeys | undefined, rule: KeyRule = 'windows'): Ui
   return hlak
 }
 
+/** The HLAK by the rule of pppd; undefined if that is the same. */
+export function otherHlakOf(keys: EapKeys | undefined): Uint8Array | undefined {
+  if (keys === undefined || keys.send.length <= HLAK_LENGTH / 2) return undefined
+  return hlakOf(keys, 'pppd')
+}
+
 export interface EapResult {
   /** Undefined if the method makes none. */
   readonly keys: EapKeys | undefined

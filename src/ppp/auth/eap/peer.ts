@@ -188,12 +188,17 @@ export class EapPeer {
     if (text !== '' && this.#notes <= MAX_NOTES) this.#host.note(`the server says: ${text}`)
   }
 
-  /** A legacy Nak, also to expanded types (RFC 3748 5.3.1). */
+  /**
+   * A legacy Nak, also to expanded types (RFC 3748 5.3.1): what we would have, best first. A server that asks for a
+   * wrong one again may have read no further than the first of them, as pppd does, so each has its turn in front.
+   */
   #refuse(type: number): void {
     this.#refusedType = type
-    this.#naks += 1
     const types = this.#options.methods.map((choice) => choice.type)
-    this.#answer(EapType.NAK, Uint8Array.from(types.length === 0 ? [0] : types))
+    const front = types.length === 0 ? 0 : this.#naks % types.length
+    this.#naks += 1
+    const turned = [...types.slice(front), ...types.slice(0, front)]
+    this.#answer(EapType.NAK, Uint8Array.from(types.length === 0 ? [0] : turned))
     if (this.#naks >= MAX_NAKS) this.#fail(this.#noMethod())
   }
 

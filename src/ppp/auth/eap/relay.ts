@@ -109,7 +109,8 @@ export class EapRelay implements AuthMethod {
         this.#end = ending(verdict.packet, EapCode.SUCCESS, u8(this.#request, 1))
         this.#say(this.#end)
         const hlak = verdict.hlak ?? new Uint8Array(HLAK_LENGTH)
-        this.#host.succeeded(verdict.user ?? this.#identity ?? '', hlak, NAMES.get(this.#type) ?? 'eap')
+        const user = verdict.user ?? this.#identity ?? ''
+        this.#host.succeeded(user, hlak, NAMES.get(this.#type) ?? 'eap', verdict.otherHlak)
         return
       }
       default:

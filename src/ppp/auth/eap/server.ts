@@ -5,7 +5,7 @@ import type { PppError } from '../../errors.js'
 import { Protocol } from '../../frame.js'
 import type { AuthHost, AuthMethod } from '../method.js'
 import { EapAuthenticator, type EapAuthenticatorOptions } from './authenticator.js'
-import { hlakOf } from './method.js'
+import { hlakOf, otherHlakOf } from './method.js'
 
 export class EapServer implements AuthMethod {
   readonly protocol = Protocol.EAP
@@ -20,7 +20,7 @@ export class EapServer implements AuthMethod {
         },
         send: (packet) =>
           host.send(u8(packet, 0), u8(packet, 1), copyOf(packet, CONTROL_HEADER, packet.length)),
-        succeeded: (choice, user, keys) => host.succeeded(user, hlakOf(keys), choice.name),
+        succeeded: (choice, user, keys) => host.succeeded(user, hlakOf(keys), choice.name, otherHlakOf(keys)),
         failed: (error) => host.failed(error),
         note: (message) => host.note(message),
         onActivity: host.onActivity,
