@@ -3,6 +3,8 @@ const LEAST_GRANT = 512
 /** At most that part of what is left to promise goes to one connection: whose data are not read yet, and are. */
 const FIRST_PART = 256
 const GROWTH_PART = 4
+/** And that much of what there is to promise is kept for those who read, however many do not. */
+const READERS_PART = 1 / 4
 
 /**
  * What all connections of a stack hold together, and what they have promised to take.
@@ -22,6 +24,8 @@ export class MemoryAccount {
   held = 0
   /** Sum of the receive buffers that connections may fill, octets. */
   granted = 0
+  /** Of these, such of connections whose data nobody has read yet: idle ones, and those that are left lying. */
+  unread = 0
   private readonly half: number
   private readonly floor: number
   private readonly shared: number
@@ -54,10 +58,11 @@ export class MemoryAccount {
 
   /** The receive buffer of a new connection that would like `wanted`. Give it back by {@link release}. */
   open(wanted: number): number {
-    const share = Math.max(this.floor, (this.shared - this.granted) / FIRST_PART)
+    const share = Math.max(this.floor, this.share)
     // A power of two fits a block.
     const grant = wanted <= share ? wanted : below(share)
     this.granted += grant
+    this.unread += grant
     return grant
   }
 
@@ -67,16 +72,30 @@ export class MemoryAccount {
    */
   grow(from: number, to: number, read: boolean): number {
     if (!this.roomy) return from
-    const most = from + (this.shared - this.granted) / (read ? GROWTH_PART : FIRST_PART)
+    const most = from + (read ? (this.shared - this.granted) / GROWTH_PART : this.share)
     let grant = to
     while (grant > most && grant > from) grant = Math.floor(grant / 2)
     if (grant <= from) return from
     this.granted += grant - from
+    if (!read) this.unread += grant - from
     return grant
   }
 
-  release(grant: number): void {
+  /** Gives a grant, or a part of one, back; `unread` of it were of a connection that nobody had read from. */
+  release(grant: number, unread = grant): void {
     this.granted -= grant
+    this.unread -= unread
+  }
+
+  /** A connection has turned out to be read from, and `unread` octets of its grant are as those of others. */
+  hasReader(unread: number): void {
+    this.unread -= unread
+  }
+
+  /** What one connection that nobody has read from may be granted, of what is left for such. */
+  private get share(): number {
+    const left = Math.min(this.shared - this.granted, this.shared * (1 - READERS_PART) - this.unread)
+    return left / FIRST_PART
   }
 }
 

@@ -291,6 +291,11 @@ export abstract class ControlBlock implements Emitter, Timed, ReadySocket {
   protected retransmissionTimeout(now: Instant): void {
     const { snd } = this
     if (this.isOpening) {
+      // Routers limit how often they say so: what was said once holds when another SYN has gone in vain too.
+      if (this.synTimedOut && !this.passive && this.softError !== undefined) {
+        this.fail(this.softError)
+        return
+      }
       this.synTimedOut = true
       // RFC 3168 6.1.1.1: there are paths on which a SYN that asks for ECN gets no answer.
       this.asksEcn = false

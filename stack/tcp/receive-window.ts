@@ -24,6 +24,8 @@ export class ReceiveWindow {
   /** The receive buffer, octets. Never becomes smaller, for a promise is kept. */
   limit: number
   private granted: number
+  /** Of these, such that were granted before anything was read. */
+  private unread: number
   private readonly account: MemoryAccount
   private readonly base: number
   private readonly max: number
@@ -51,6 +53,7 @@ export class ReceiveWindow {
     this.max = Math.max(limits.receiveBuffer, limits.receiveBufferMax)
     this.limit = account.open(Math.min(this.base, FIRST))
     this.granted = this.limit
+    this.unread = this.limit
   }
 
   /**
@@ -120,13 +123,22 @@ export class ReceiveWindow {
   /** Nothing but the `kept` octets that are unread will ever be held: the rest is for others. */
   release(kept: number): void {
     if (kept >= this.granted) return
-    this.account.release(this.granted - kept)
+    const unread = Math.min(this.unread, this.granted - kept)
+    this.account.release(this.granted - kept, unread)
+    this.unread -= unread
     this.granted = kept
   }
 
   private growTo(wanted: number, read: boolean): void {
-    this.limit = this.account.grow(this.limit, wanted, read)
+    const before = this.limit
+    this.limit = this.account.grow(before, wanted, read)
     this.granted = this.limit
+    if (!read) {
+      this.unread += this.limit - before
+    } else if (this.unread > 0) {
+      this.account.hasReader(this.unread)
+      this.unread = 0
+    }
   }
 
   /** Without timestamps: a window's worth of octets takes a round trip or longer. */

@@ -70,6 +70,36 @@ t.test('who reads may grow more than who only receives', async (t) => {
   t.equal(account.grow(64 * KIB, 4 * KIB, true), 64 * KIB, 'never less')
 })
 
+t.test('ten thousand idle connections leave room for those that read', async (t) => {
+  // The limits of a stack that is told nothing.
+  const account = new MemoryAccount(256 * MIB, 65_536)
+  const pool = new BlockPool(65536, 128, account)
+  const idle: Receiver[] = []
+  for (let i = 0; i < 10_000; i++) idle.push(new Receiver(pool, LIMITS))
+  const segment = new Uint8Array(1360)
+  const busy = Array.from({ length: 4 }, (_, i) => {
+    const rcv = new Receiver(pool, LIMITS)
+    rcv.shift = 8
+    rcv.start(seq(i))
+    rcv.announce(false)
+    let now = 0
+    for (let round = 0; round < 12; round++) {
+      rcv.rttSample(10, now)
+      fill(rcv, segment, now, rcv.window)
+      rcv.ring.consume(rcv.ring.size)
+      rcv.releaseIdle()
+      rcv.announce(false)
+      now += 21
+    }
+    return rcv
+  })
+  for (const rcv of busy) t.ok(rcv.window >= 1 * MIB, `a window of ${rcv.window}`)
+  t.ok(account.granted <= 128 * MIB)
+  for (const rcv of [...idle, ...busy]) rcv.drop()
+  t.equal(account.granted, 0)
+  t.equal(account.unread, 0)
+})
+
 t.test('roomy and full', async (t) => {
   const account = new MemoryAccount(1000, 1)
   account.add(500)

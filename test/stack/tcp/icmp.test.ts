@@ -112,6 +112,18 @@ t.test('a soft error is noted, and ends an open only when a second SYN went in v
   }
 })
 
+t.test('routers limit how often they say so: once, and silence behind a second SYN, is enough', async (t) => {
+  const [d, c] = opening(t)
+  error(d, c, 3, 13, 0)
+  d.pass(1000)
+  d.expect({ flags: 'S' })
+  d.pass(1999)
+  t.equal(c.stateName, 'SYN-SENT', 'that one has its time')
+  d.pass(1)
+  t.equal(c.error, 'prohibited')
+  d.silent()
+})
+
 t.test('a route that comes back completes the open', async (t) => {
   const [d, c] = opening(t)
   error(d, c, 3, 1, 0)
