@@ -19,7 +19,7 @@ export type DialErrorCode =
   | 'name-failed' // SERVFAIL, REFUSED, or no name server at all
   | 'name-timed-out' // no name server answered
   | 'name-invalid' // not a host name
-  | 'not-allowed' // a rule of ours forbids it
+  | 'not-allowed' // a rule forbids it
   | 'too-large' // a datagram above the tunnel's MTU
   | 'no-resources' // our own limits: ports, memory
   | 'aborted' // given up by the caller

@@ -42,7 +42,11 @@ export class InnerNetwork implements IpEndpoint {
     this.now = options.now ?? monotonicNow
     this.turns = options.turns ?? NODE_TURNS
     this.stack = new NetStack({ mtu: options.mtu, random: options.random })
-    this.sockets = new SessionSockets(this.stack, { now: this.now, wake: () => this.wake() })
+    this.sockets = new SessionSockets(this.stack, {
+      now: this.now,
+      wake: () => this.wake(),
+      random: options.random,
+    })
   }
 
   /** Our IPv4 address of this call or the last one; undefined: none was ever given. */

@@ -29,8 +29,11 @@ import {
   type DialOptions,
   type Endpoint,
   type Flow,
+  type FlowListener,
+  type ListenOptions,
   type Network,
   type UdpFlow,
+  type UdpOptions,
 } from './dialer.js'
 import type { TunnelEvent, TunnelInfo } from './events.js'
 import { InnerNetwork } from './inner.js'
@@ -679,12 +682,20 @@ class Session implements Tunnel, CallOwner {
 
   // ---------------------------------------------------------------- the network
 
+  get searchDomains(): readonly string[] {
+    return this.addressing.learnt.search
+  }
+
   connect(to: Endpoint, options?: DialOptions): Promise<Flow> {
     return this.sockets.connect(to, options)
   }
 
-  openUdp(remote?: Endpoint): UdpFlow {
-    return this.sockets.openUdp(remote)
+  openUdp(options?: UdpOptions): UdpFlow {
+    return this.sockets.openUdp(options)
+  }
+
+  listen(options: ListenOptions): FlowListener {
+    return this.sockets.listen(options)
   }
 
   ping(address: string, options?: PingOptions): Promise<{ readonly ms: number; readonly size: number }> {

@@ -9,6 +9,7 @@ import {
   READY_CLOSED,
   READY_CONNECTED,
   type TcpConnection,
+  type TcpListener,
   takeReady,
   type UdpSocket,
 } from '../../stack/index.js'
@@ -18,20 +19,30 @@ import {
   type DialOptions,
   type Endpoint,
   type Flow,
+  type FlowListener,
+  type ListenOptions,
   type UdpFlow,
   type UdpHandler,
+  type UdpOptions,
 } from './dialer.js'
+import { type ListenerHost, StackListener } from './listener.js'
 import type { PingOptions } from './options.js'
 
 /** Whoever drives the stack. */
 export interface SocketsHost {
   now(): number
   wake(): void
+  random(dst: Uint8Array): void
 }
 
 const CONNECT_TIMEOUT = 30_000
 const PING_TIMEOUT = 5_000
 const PING_SIZE = 56
+/** RFC 6335 6: ports that nobody has registered. */
+const FIRST_PORT = 49_152
+const PORTS = 65_536 - FIRST_PORT
+/** Picks of a port until all are said to be taken. */
+const PICKS = 256
 
 /** Somebody waits for something until a deadline. */
 interface Waiting {
@@ -41,11 +52,12 @@ interface Waiting {
   settle(error?: DialError): void
 }
 
-export class SessionSockets implements FlowHost {
+export class SessionSockets implements FlowHost, ListenerHost {
   private readonly stack: NetStack
   private readonly host: SocketsHost
   private readonly flows = new Set<StackFlow>()
   private readonly datagrams = new Set<StackUdp>()
+  private readonly listeners = new Set<StackListener>()
   private readonly waiting = new Set<Waiting>()
   private deferred: StackFlow[] = []
   private nearest = Number.POSITIVE_INFINITY
@@ -84,9 +96,7 @@ export class SessionSockets implements FlowHost {
         this.waiting.delete(opening)
         signal?.removeEventListener('abort', onAbort)
         if (error === undefined) {
-          const flow = new StackFlow(c, this)
-          this.flows.add(flow)
-          resolve(flow)
+          resolve(this.adopt(c))
         } else {
           c.owner = undefined
           c.abort()
@@ -97,7 +107,7 @@ export class SessionSockets implements FlowHost {
       const onAbort = (): void => settle(new DialError('aborted', 'given up'))
       const opening: Opening = {
         deadline: now + (options.timeout ?? CONNECT_TIMEOUT),
-        expire: () => settle(dialError('timed-out', to)),
+        expire: () => settle(dialError(c.softError ?? 'timed-out', to)),
         settle,
       }
       c.owner = opening
@@ -106,13 +116,17 @@ export class SessionSockets implements FlowHost {
     })
   }
 
-  openUdp(remote?: Endpoint): UdpFlow {
+  openUdp(options: UdpOptions = {}): UdpFlow {
     if (this.isClosed) throw tunnelDown()
+    const { remote, port = 0 } = options
     const to = remote === undefined ? undefined : { address: parse(remote.address), port: remote.port }
     const source = to === undefined ? undefined : this.stack.sourceFor(to.address)
-    if (to !== undefined && source === undefined) throw dialError('network-unreachable', remote as Endpoint)
-    const socket = this.stack.openUdp(to === undefined ? {} : { remote: to })
-    if (socket === undefined) throw new DialError('no-resources', 'no UDP port is free')
+    if (remote !== undefined && source === undefined) throw dialError('network-unreachable', remote)
+    checkPort(port)
+    const socket = this.stack.openUdp(to === undefined ? { port } : { port, remote: to })
+    if (socket === undefined) {
+      throw new DialError('no-resources', port === 0 ? 'no UDP port is free' : `UDP port ${port} is taken`)
+    }
     const flow = new StackUdp(
       socket,
       source?.toString() ?? '',
@@ -124,6 +138,20 @@ export class SessionSockets implements FlowHost {
     )
     this.datagrams.add(flow)
     return flow
+  }
+
+  listen(options: ListenOptions): FlowListener {
+    if (this.isClosed) throw tunnelDown()
+    const { port, from } = options
+    const wanted = from === undefined ? undefined : parse(from)
+    checkPort(port)
+    const socket = this.bind(port)
+    if (socket === undefined) {
+      throw new DialError('no-resources', port === 0 ? 'no TCP port is free' : `TCP port ${port} is taken`)
+    }
+    const listener = new StackListener(this.stack, socket, wanted, this)
+    this.listeners.add(listener)
+    return listener
   }
 
   ping(address: string, options: PingOptions = {}): Promise<{ readonly ms: number; readonly size: number }> {
@@ -170,6 +198,38 @@ export class SessionSockets implements FlowHost {
     })
   }
 
+  // ---------------------------------------------------------------- what listeners ask for
+
+  adopt(c: TcpConnection): StackFlow {
+    const flow = new StackFlow(c, this)
+    this.flows.add(flow)
+    return flow
+  }
+
+  discard(flow: StackFlow): void {
+    this.flows.delete(flow)
+    flow.reset()
+  }
+
+  listenerClosed(listener: StackListener): void {
+    this.listeners.delete(listener)
+  }
+
+  /** The stack's listener of a port; 0 picks one, where the stack's own 0 is every port. */
+  private bind(port: number): TcpListener | undefined {
+    if (port !== 0) return this.stack.listen({ port, hold: true })
+    const word = new Uint8Array(2)
+    for (let i = 0; i < PICKS; i++) {
+      this.host.random(word)
+      const pick = FIRST_PORT + ((((word[0] ?? 0) << 8) | (word[1] ?? 0)) % PORTS)
+      const socket = this.stack.listen({ port: pick, hold: true })
+      if (socket !== undefined) return socket
+    }
+    return undefined
+  }
+
+  // ---------------------------------------------------------------- driven
+
   /** Tells everybody what is new. */
   dispatch(_now: number): void {
     if (this.deferred.length > 0) {
@@ -214,6 +274,8 @@ export class SessionSockets implements FlowHost {
     if (this.isClosed) return
     this.isClosed = true
     for (const w of [...this.waiting]) w.settle(error)
+    for (const listener of [...this.listeners]) listener.fail(error)
+    this.listeners.clear()
     for (const flow of [...this.flows]) {
       flow.reset()
       flow.fail(error)
@@ -242,6 +304,7 @@ export class SessionSockets implements FlowHost {
         ;(s.owner as Echo | undefined)?.ready(s)
         return
       case 'listener':
+        if (s.owner instanceof StackListener) s.owner.ready()
         return
     }
   }
@@ -251,6 +314,9 @@ export class SessionSockets implements FlowHost {
     if (owner instanceof StackFlow) {
       owner.onReady(bits)
       if (!owner.isOpen) this.flows.delete(owner)
+    } else if (owner instanceof StackListener) {
+      // What came with the handshake is news for the flow that it has become.
+      owner.connectionReady(c, bits)?.onReady(bits & ~READY_CONNECTED)
     } else if (owner !== undefined) {
       const opening = owner as Opening
       if (c.error !== undefined) {
@@ -335,6 +401,12 @@ function parse(address: string): IpAddress {
   const parsed = IpAddress.parse(address)
   if (parsed === undefined) throw new DialError('name-invalid', `"${address}" is not an IP address`)
   return parsed
+}
+
+function checkPort(port: number): void {
+  if (!Number.isInteger(port) || port < 0 || port > 65535) {
+    throw new DialError('no-resources', `${port} is not a port`)
+  }
 }
 
 function pingError(error: Parameters<typeof dialError>[0], address: string): DialError {

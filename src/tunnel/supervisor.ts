@@ -10,8 +10,11 @@ import {
   type DialOptions,
   type Endpoint,
   type Flow,
+  type FlowListener,
+  type ListenOptions,
   type Network,
   type UdpFlow,
+  type UdpOptions,
 } from './dialer.js'
 import type { SupervisorEvent, TunnelEvent, TunnelInfo } from './events.js'
 import { FLAPPING_LIMITS, Flapping, type FlappingLimits } from './flapping.js'
@@ -344,6 +347,10 @@ class Face implements Network {
     return this.tunnel().dnsServers
   }
 
+  get searchDomains(): readonly string[] {
+    return this.tunnel().searchDomains ?? []
+  }
+
   get families(): { readonly ipv4: boolean; readonly ipv6: boolean } {
     return this.tunnel().families
   }
@@ -352,8 +359,12 @@ class Face implements Network {
     return this.tunnel().connect(to, options)
   }
 
-  openUdp(remote?: Endpoint): UdpFlow {
-    return this.tunnel().openUdp(remote)
+  openUdp(options?: UdpOptions): UdpFlow {
+    return this.tunnel().openUdp(options)
+  }
+
+  listen(options: ListenOptions): FlowListener {
+    return this.tunnel().listen(options)
   }
 }
 

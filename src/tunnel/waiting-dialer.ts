@@ -2,7 +2,7 @@
  * A dialer for whoever should not notice that a tunnel is being brought up again: what is asked for meanwhile
  * waits a bounded time, and what is caught by the end of a call is asked for once more.
  */
-import { DialError, type Dialer, type DialOptions, type Endpoint, type UdpFlow } from './dialer.js'
+import { DialError, type Dialer, type DialOptions } from './dialer.js'
 
 /** Who knows when the tunnel is up; a supervisor does. */
 export interface Gate {
@@ -24,6 +24,9 @@ export function waitingDialer(gate: Gate, dialer: Dialer): Dialer {
   return {
     dial: (to, options) => ask(options, () => dialer.dial(to, options)),
     resolve: (host, options) => ask(options, () => dialer.resolve(host, options)),
-    openUdp: (remote?: Endpoint): UdpFlow => dialer.openUdp(remote),
+    reverse: (address, options) => ask(options, () => dialer.reverse(address, options)),
+    // Sockets outlive a call, and one that is opened between two of them begins with the next one.
+    openDatagrams: (options) => dialer.openDatagrams(options),
+    listen: (options) => dialer.listen(options),
   }
 }

@@ -5,9 +5,13 @@ import {
   type Endpoint,
   type Flow,
   type FlowHandler,
+  type FlowListener,
+  type ListenHandler,
+  type ListenOptions,
   type Network,
   type UdpFlow,
   type UdpHandler,
+  type UdpOptions,
 } from '../../src/tunnel/dialer.js'
 
 export const WINDOW = 65_536
@@ -209,10 +213,16 @@ interface Route {
 }
 
 export type Accept = (flow: MemoryFlow) => void
-export type OnUdp = (data: Uint8Array, reply: (data: Uint8Array, from?: Endpoint) => void) => void
+/** `from`: the address and port in the tunnel that the datagram came from. */
+export type OnUdp = (
+  data: Uint8Array,
+  reply: (data: Uint8Array, from?: Endpoint) => void,
+  from: Endpoint,
+) => void
 
 export interface MemoryNetworkOptions {
   readonly dnsServers?: readonly string[]
+  readonly searchDomains?: readonly string[]
   readonly ipv4?: boolean
   readonly ipv6?: boolean
   readonly window?: number
@@ -223,11 +233,15 @@ export interface MemoryNetworkOptions {
 /** A network behind a tunnel, in memory. Addresses that nobody listens on refuse. */
 export class MemoryNetwork implements Network {
   dnsServers: readonly string[]
+  searchDomains: readonly string[]
   readonly families: { readonly ipv4: boolean; readonly ipv6: boolean }
   readonly attempts: string[] = []
   /** Our ends of connections that are not over. */
   readonly flows = new Set<MemoryFlow>()
   readonly udpSockets = new Set<UdpFlow>()
+  /** Ports of the tunnel that take connections. */
+  readonly listeners = new Map<number, MemoryListener>()
+  isDown = false
   /** Addresses that somebody was dialling when it was given up. */
   readonly abandoned: string[] = []
   readonly #listeners = new Map<string, Accept>()
@@ -239,11 +253,49 @@ export class MemoryNetwork implements Network {
   constructor(options: MemoryNetworkOptions = {}) {
     this.#options = options
     this.dnsServers = options.dnsServers ?? []
+    this.searchDomains = options.searchDomains ?? []
     this.families = { ipv4: options.ipv4 ?? true, ipv6: options.ipv6 ?? false }
   }
 
-  listen(address: string, port: number, accept: Accept): void {
-    this.#listeners.set(`${address} ${port}`, accept)
+  /** The tunnel's own port that takes connections; see {@link MemoryNetwork.arrive}. */
+  listen(options: ListenOptions): FlowListener
+  /** A remote host's port. */
+  listen(address: string, port: number, accept: Accept): void
+  listen(where: string | ListenOptions, port?: number, accept?: Accept): FlowListener | undefined {
+    if (typeof where !== 'string') return this.#listenHere(where)
+    if (accept !== undefined) this.#listeners.set(`${where} ${port}`, accept)
+    return undefined
+  }
+
+  #listenHere(options: ListenOptions): FlowListener {
+    if (this.isDown) throw new DialError('tunnel-down', 'the tunnel is down')
+    const port = options.port || this.#nextPort++
+    if (this.listeners.has(port)) throw new DialError('no-resources', `TCP port ${port} is taken`)
+    const listener = new MemoryListener(port, options.from, this.families, () => this.listeners.delete(port))
+    this.listeners.set(port, listener)
+    return listener
+  }
+
+  /** A remote host connects to a port of the tunnel. @returns its end, or nothing: it got RST */
+  arrive(port: number, from: Endpoint): MemoryFlow | undefined {
+    const listener = this.listeners.get(port)
+    if (listener === undefined || (listener.from ?? from.address) !== from.address) return undefined
+    const local = { address: from.address.includes(':') ? OWN6 : OWN4, port }
+    const [ours, theirs] = MemoryFlow.pair(local, from, this.#options.window)
+    this.flows.add(ours)
+    ours.onGone(() => void this.flows.delete(ours))
+    listener.take(ours)
+    return theirs
+  }
+
+  /** A remote host sends a datagram to a UDP port of the tunnel. @returns false if nobody has that port */
+  arriveUdp(port: number, from: Endpoint, data: Uint8Array): boolean {
+    for (const socket of this.udpSockets) {
+      if (socket.local.port !== port) continue
+      this.#deliver(socket as MemoryUdp, data, from)
+      return true
+    }
+    return false
   }
 
   listenUdp(address: string, port: number, onUdp: OnUdp): void {
@@ -293,10 +345,7 @@ export class MemoryNetwork implements Network {
           return
         }
         finish()
-        const local = {
-          address: to.address.includes(':') ? '2001:db8::99' : '10.9.0.2',
-          port: this.#nextPort++,
-        }
+        const local = { address: to.address.includes(':') ? OWN6 : OWN4, port: this.#nextPort++ }
         const [ours, theirs] = MemoryFlow.pair(local, to, this.#options.window)
         this.flows.add(ours)
         ours.onGone(() => void this.flows.delete(ours))
@@ -308,18 +357,20 @@ export class MemoryNetwork implements Network {
     })
   }
 
-  openUdp(remote?: Endpoint): UdpFlow {
+  openUdp(options: UdpOptions = {}): UdpFlow {
+    if (this.isDown) throw new DialError('tunnel-down', 'the tunnel is down')
     const sockets = this.udpSockets
-    const local = { address: '10.9.0.2', port: this.#nextPort++ }
-    const deliver = (data: Uint8Array, from: Endpoint): void => {
-      queueMicrotask(() => {
-        if (sockets.has(socket)) socket.handler?.onDatagram(data, from)
-      })
+    const { remote } = options
+    const port = options.port || this.#nextPort++
+    for (const other of sockets) {
+      if (other.local.port === port) throw new DialError('no-resources', `UDP port ${port} is taken`)
     }
-    const socket: UdpFlow & { handler: UdpHandler | undefined } = {
-      local,
+    const socket: MemoryUdp = {
+      local: { address: OWN4, port },
+      remote,
       handler: undefined,
       send: (data, to) => {
+        if (data.length > LARGEST) throw new DialError('too-large', `${data.length} octets`)
         const route = this.#routes.get(to.address)
         const code = route?.code
         if (code !== undefined && code !== 'open' && code !== 'silent') {
@@ -328,24 +379,111 @@ export class MemoryNetwork implements Network {
         }
         const copy = Uint8Array.from(data)
         const answer = () =>
-          this.#udp.get(`${to.address} ${to.port}`)?.(copy, (d, from) => deliver(d, from ?? to))
+          this.#udp.get(`${to.address} ${to.port}`)?.(
+            copy,
+            (d, from) => this.#deliver(socket, d, from ?? to),
+            socket.local,
+          )
         const { setTimer } = this.#options
         if (route !== undefined && route.after > 0 && setTimer) setTimer(answer, route.after)
         else queueMicrotask(answer)
       },
       close: () => void sockets.delete(socket),
     }
-    void remote
     sockets.add(socket)
     return socket
   }
 
+  /** A datagram's buffer is overwritten behind the call, so that whoever keeps it is found out. */
+  #deliver(socket: MemoryUdp, data: Uint8Array, from: Endpoint): void {
+    const { remote } = socket
+    if (remote !== undefined && (remote.address !== from.address || remote.port !== from.port)) return
+    const copy = Uint8Array.from(data)
+    queueMicrotask(() => {
+      if (this.udpSockets.has(socket)) socket.handler?.onDatagram(copy, from)
+      copy.fill(0xa5)
+    })
+  }
+
   /** The tunnel goes down under everything. */
   down(): void {
+    const error = new DialError('tunnel-down', 'the tunnel is down')
+    this.isDown = true
     for (const flow of this.flows) flow.abort('tunnel-down', 'reset')
-    for (const socket of this.udpSockets)
-      socket.handler?.onError(new DialError('tunnel-down', 'the tunnel is down'))
+    for (const socket of [...this.udpSockets]) {
+      this.udpSockets.delete(socket)
+      socket.handler?.onError(error)
+    }
+    for (const listener of [...this.listeners.values()]) {
+      listener.close()
+      listener.handler?.onClose(error)
+    }
+  }
+
+  /** And comes up again, with nothing of what was open before. */
+  up(): void {
+    this.isDown = false
+  }
+}
+
+interface MemoryUdp extends UdpFlow {
+  handler: UdpHandler | undefined
+  readonly remote: Endpoint | undefined
+}
+
+/** A port of the tunnel's own that takes connections. */
+export class MemoryListener implements FlowListener {
+  readonly from: string | undefined
+  readonly locals: readonly Endpoint[]
+  readonly #onClosed: () => void
+  #waiting: MemoryFlow[] = []
+  #handler: ListenHandler | undefined
+
+  constructor(
+    port: number,
+    from: string | undefined,
+    families: { readonly ipv4: boolean; readonly ipv6: boolean },
+    onClosed: () => void,
+  ) {
+    this.from = from
+    this.#onClosed = onClosed
+    this.locals = [
+      ...(families.ipv4 ? [{ address: OWN4, port }] : []),
+      ...(families.ipv6 ? [{ address: OWN6, port }] : []),
+    ]
+  }
+
+  get handler(): ListenHandler | undefined {
+    return this.#handler
+  }
+
+  set handler(handler: ListenHandler | undefined) {
+    this.#handler = handler
+    if (handler !== undefined) queueMicrotask(() => this.#hand())
+  }
+
+  take(flow: MemoryFlow): void {
+    this.#waiting.push(flow)
+    queueMicrotask(() => this.#hand())
+  }
+
+  close(): void {
+    this.#onClosed()
+    for (const flow of this.#waiting.splice(0)) flow.reset()
+  }
+
+  #hand(): void {
+    while (this.#handler !== undefined) {
+      const flow = this.#waiting.shift()
+      if (flow === undefined) return
+      this.#handler.onFlow(flow)
+    }
   }
 }
 
 const HIGH_WATER = 65_536
+/** Of a datagram over IPv4. */
+const LARGEST = 65_507
+/** Our addresses in the tunnel. */
+const OWN4 = '10.9.0.2'
+const OWN6 = '2001:db8::99'

@@ -1,87 +1,6 @@
 import t from 'tap'
-import type { Turns } from '../../src/link/driver.js'
-import { DialError, type Flow } from '../../src/tunnel/dialer.js'
-import { InnerNetwork } from '../../src/tunnel/inner.js'
-import { IpAddress, NetStack, type TcpConnection, takeReady } from '../../stack/index.js'
-import { EventLoop } from '../helpers/outer.js'
-import { SeededRandom } from '../helpers/random.js'
-
-const OWN = IpAddress.parse('10.9.0.2') as IpAddress
-const OTHER = IpAddress.parse('10.9.0.3') as IpAddress
-const HOST = IpAddress.parse('10.9.0.1') as IpAddress
-
-/** An inner network in virtual time, a host, and a call between them that can be taken away. */
-class Pair {
-  readonly loop = new EventLoop()
-  readonly inner: InnerNetwork
-  readonly host: NetStack
-  readonly accepted: TcpConnection[] = []
-  readonly carrier = { wake: () => this.loop.soon(this.carry) }
-  carrying = true
-  /** Packets that came from us. */
-  packets = 0
-  private readonly scratch = new Uint8Array(1500)
-
-  constructor() {
-    const { fill } = new SeededRandom(3)
-    const turns: Turns = this.loop
-    this.inner = new InnerNetwork({ mtu: 1400, random: fill, now: () => this.loop.now, turns })
-    this.inner.setIpv4(OWN)
-    this.host = new NetStack({ mtu: 1400, random: fill })
-    this.host.addAddress(HOST)
-    this.host.listen({ port: 80 })
-    this.inner.resume(this.carrier)
-  }
-
-  readonly carry = (): void => {
-    if (!this.carrying) return
-    const { inner, host, scratch, loop } = this
-    const { now } = loop
-    for (let moved = true; moved; ) {
-      moved = false
-      if (inner.nextTimeout() <= now) inner.handleTimeout(now)
-      inner.sockets.dispatch(now)
-      for (let n = inner.output(scratch, 0, now); n > 0; n = inner.output(scratch, 0, now)) {
-        this.packets++
-        host.input(scratch, 0, n, now)
-        moved = true
-      }
-      for (let s = host.nextReady(); s !== undefined; s = host.nextReady()) {
-        takeReady(s)
-        if (s.kind !== 'listener') continue
-        for (let c = host.accept(s); c !== undefined; c = host.accept(s)) this.accepted.push(c)
-      }
-      for (let n = host.output(scratch, 0, now); n > 0; n = host.output(scratch, 0, now)) {
-        inner.input(scratch, 0, n, now)
-        moved = true
-      }
-    }
-    const next = inner.nextTimeout()
-    if (next < Number.POSITIVE_INFINITY) loop.at(next, this.carry)
-  }
-
-  takeAway(): void {
-    this.carrying = false
-    this.inner.suspend(this.carrier)
-  }
-
-  giveBack(): void {
-    this.carrying = true
-    this.inner.resume(this.carrier)
-  }
-
-  async pass(ms: number): Promise<this> {
-    this.loop.until(this.loop.now + ms)
-    await new Promise((resolve) => setImmediate(resolve))
-    return this
-  }
-
-  async connect(): Promise<Flow> {
-    const flow = this.inner.sockets.connect({ address: HOST.toString(), port: 80 })
-    await this.pass(10)
-    return flow
-  }
-}
+import { DialError } from '../../src/tunnel/dialer.js'
+import { HOST, OTHER, OWN, InnerPair as Pair } from '../helpers/inner-pair.js'
 
 t.test('what was sent while there was no call goes out with the next one, at once', async (t) => {
   const p = new Pair()
@@ -147,7 +66,7 @@ t.test('another address: what had the old one ends, silently', async (t) => {
   flow.handler = { onReadable() {}, onWritable() {}, onClose: (error) => ends.push(error) }
   p.takeAway()
   const opening = p.inner.sockets.connect({ address: HOST.toString(), port: 80 })
-  const udp = p.inner.sockets.openUdp({ address: HOST.toString(), port: 53 })
+  const udp = p.inner.sockets.openUdp({ remote: { address: HOST.toString(), port: 53 } })
   const errors: string[] = []
   udp.handler = { onDatagram() {}, onError: (error) => errors.push(error.code) }
   const open = p.inner.sockets.openUdp()

@@ -1,9 +1,17 @@
 /** The supervisor over real sockets: a server that goes and comes back, with proxies that stay. */
+import { createSocket } from 'node:dgram'
+import { once } from 'node:events'
 import t from 'tap'
+import { createDialer } from '../../src/dns/dialer.js'
 import { type Gateway, listenGateway } from '../../src/gateway/gateway.js'
+import { monotonicNow } from '../../src/link/driver.js'
+import { openForward } from '../../src/proxy/forward.js'
 import type { SupervisorEvent } from '../../src/tunnel/events.js'
 import { openTunnel } from '../../src/tunnel/session.js'
 import { Supervisor } from '../../src/tunnel/supervisor.js'
+import { waitingDialer } from '../../src/tunnel/waiting-dialer.js'
+import { IpAddress } from '../../stack/index.js'
+import { until } from '../helpers/proxy.js'
 import { relayPort } from '../helpers/relay-port.js'
 import { download, ECHO, SOURCE } from '../helpers/routing-server.js'
 import { tcpServer } from '../helpers/servers.js'
@@ -62,6 +70,72 @@ t.test('another address: open connections are reset at once, new ones work', asy
   t.equal(open?.tuple.remote.toString(), '10.77.0.2', 'the old one was told nothing: it could not be')
   again.socket.destroy()
 })
+
+t.test(
+  'ports opened for the remote network (-R) are there again, with the same address and another',
+  async (t) => {
+    const scene = await Scene.start(t)
+    const { host } = scene.server
+    const dialer = waitingDialer(scene.supervisor, createDialer({ network: () => scene.supervisor.network }))
+    // What the inner host hears it sends back, so that a greeting comes back to whoever greets.
+    const greeted: string[] = []
+    const service = await tcpServer((socket) => {
+      socket.setEncoding('latin1').on('data', (text) => void greeted.push(String(text)))
+      socket.write('hello')
+    })
+    t.teardown(() => service.close())
+    const received: string[] = []
+    const udp = createSocket('udp4', (data) => void received.push(data.toString()))
+    t.teardown(() => udp.close())
+    udp.bind(0, '127.0.0.1')
+    await once(udp, 'listening')
+    const options = { dialer }
+    const to = (port: number) => ({ host: '127.0.0.1', port })
+    const tcp = await openForward({ kind: 'remote', protocol: 'tcp', port: 0, to: to(service.port) }, options)
+    const datagrams = await openForward(
+      { kind: 'remote', protocol: 'udp', port: 514, to: to(udp.address().port) },
+      options,
+    )
+    t.teardown(() => Promise.all([tcp.close(), datagrams.close()]))
+    const port = tcp.locals[0]?.port ?? 0
+    const sender = host.stack.openUdp({ port: 5140 })
+    let rounds = 0
+    const knock = async (): Promise<void> => {
+      rounds++
+      const address = IpAddress.parse(scene.server.address) as IpAddress
+      t.same(tcp.locals, [{ address: address.toString(), port }])
+      host.stack.connect({ address, port }, monotonicNow())
+      sender?.send(Buffer.from(`line ${rounds}`), { address, port: 514 })
+      host.carrier?.wake()
+      await until(() => greeted.length === rounds && received.length === rounds, `round ${rounds}`)
+      t.equal(greeted.at(-1), 'hello')
+      t.equal(received.at(-1), `line ${rounds}`)
+    }
+    await knock()
+    for (const address of ['10.77.0.2', '10.77.0.9']) {
+      scene.server.address = address
+      const ready = scene.next('ready')
+      await scene.server.kill()
+      await scene.server.listen()
+      await ready
+      await knock()
+    }
+    const gone = scene.next('disconnected')
+    const ready = scene.next('ready')
+    await scene.server.kill()
+    await gone
+    const late = await openForward(
+      { kind: 'remote', protocol: 'tcp', port: 81, to: to(service.port) },
+      options,
+    )
+    t.teardown(() => late.close())
+    await scene.server.listen()
+    await ready
+    t.match(late.locals, [{ address: '10.77.0.9', port: 81 }], 'also one that was opened in between')
+    await scene.supervisor.close()
+    t.same(tcp.locals, [])
+  },
+)
 
 t.test(
   'a server that ends its clients’ connections itself: what it has forgotten is reset soon',

@@ -16,9 +16,17 @@ function scene(gates: (DialErrorCode | undefined)[], answers: (DialErrorCode | u
       log.push(`resolve ${host}`)
       return settle(answers.shift())
     },
-    openUdp: () => {
+    reverse: (address) => {
+      log.push(`reverse ${address}`)
+      return settle(answers.shift())
+    },
+    openDatagrams: () => {
       log.push('udp')
       throw new DialError('no-resources', 'none')
+    },
+    listen: ({ port }) => {
+      log.push(`listen ${port}`)
+      throw new DialError('no-resources', 'taken')
     },
   }
   const gate = {
@@ -34,8 +42,19 @@ t.test('asks when the tunnel is up', async (t) => {
   const s = scene([], [])
   await s.dialer.dial({ host: 'a', port: 1 }, { signal: new AbortController().signal })
   await s.dialer.resolve('b')
-  t.throws(() => s.dialer.openUdp(), { code: 'no-resources' }, 'datagrams wait for nothing')
-  t.same(s.log, ['wait undefined with a signal', 'dial a', 'wait undefined plainly', 'resolve b', 'udp'])
+  await s.dialer.reverse('192.0.2.1')
+  t.throws(() => s.dialer.openDatagrams(), { code: 'no-resources' }, 'sockets wait for nothing')
+  t.throws(() => s.dialer.listen({ port: 7 }), { code: 'no-resources' })
+  t.same(s.log, [
+    'wait undefined with a signal',
+    'dial a',
+    'wait undefined plainly',
+    'resolve b',
+    'wait undefined plainly',
+    'reverse 192.0.2.1',
+    'udp',
+    'listen 7',
+  ])
 })
 
 t.test('a tunnel that does not come up in time', async (t) => {
