@@ -1,12 +1,5 @@
-import type { DialErrorCode } from '../tunnel/dialer.js'
-import type { AddressType } from './message.js'
-
-/** What asking for one name and type came to. */
-export type Outcome =
-  | { readonly kind: 'addresses'; readonly addresses: readonly string[] }
-  /** NXDOMAIN, or the name has nothing of this type. */
-  | { readonly kind: 'absent'; readonly nxdomain: boolean; readonly message: string }
-  | { readonly kind: 'failed'; readonly code: DialErrorCode; readonly message: string }
+import type { HostType } from './message.js'
+import type { Outcome } from './outcome.js'
 
 export interface CacheLimits {
   /** Names and types kept at most; the one not used for longest goes first. */
@@ -31,15 +24,16 @@ export class Cache {
     return this.#entries.size
   }
 
-  get(name: string, type: AddressType, now: number): Outcome | undefined {
+  /** With the TTL that is left. */
+  get(name: string, type: HostType, now: number): Outcome | undefined {
     // RFC 2308 5: NXDOMAIN speaks for every type of the name.
     return this.#take(key(name, '*'), now) ?? this.#take(key(name, type), now)
   }
 
-  /** `ttl` in seconds; nothing is kept for zero. */
-  set(name: string, type: AddressType, outcome: Outcome, ttl: number, now: number): void {
-    const positive = outcome.kind === 'addresses'
-    const seconds = Math.min(ttl, positive ? this.#limits.maxTtl : this.#limits.maxNegativeTtl)
+  /** Nothing is kept for a TTL of zero. */
+  set(name: string, type: HostType, outcome: Outcome, now: number): void {
+    const positive = outcome.kind === 'found'
+    const seconds = Math.min(outcome.ttl, positive ? this.#limits.maxTtl : this.#limits.maxNegativeTtl)
     if (!(seconds > 0)) return
     const id = key(name, outcome.kind === 'absent' && outcome.nxdomain ? '*' : type)
     this.#entries.delete(id)
@@ -61,10 +55,10 @@ export class Cache {
     if (entry.expires <= now) return undefined
     // A map keeps the order of insertion: putting it back makes it the youngest.
     this.#entries.set(id, entry)
-    return entry.outcome
+    return { ...entry.outcome, ttl: Math.floor((entry.expires - now) / 1000) }
   }
 }
 
-function key(name: string, type: AddressType | '*'): string {
+function key(name: string, type: HostType | '*'): string {
   return `${type} ${name}`
 }

@@ -1,313 +1,171 @@
 import {
+  type DatagramFlow,
+  type DatagramOptions,
   DialError,
-  type DialErrorCode,
   type Dialer,
   type DialOptions,
-  type Endpoint,
   type Flow,
+  type FlowListener,
   type HostPort,
+  type ListenOptions,
   type Network,
-  type UdpFlow,
 } from '../tunnel/dialer.js'
-import type { Outcome } from './cache.js'
 import { type Clock, systemClock } from './clock.js'
-import type { AddressType } from './message.js'
-import { classifyHost, isOrdinaryAddress, type NameRules } from './names.js'
-import { lookupError, Resolver, type ResolverOptions } from './resolver.js'
+import { type DatagramHost, NamedDatagrams } from './datagrams.js'
+import { type Found, findAddresses, findName } from './lookups.js'
+import { type BadHost, classifyHost, type Host, isOrdinaryAddress, normalizeAddress } from './names.js'
+import { race } from './race.js'
+import { candidates } from './search.js'
+import type { NameSource } from './source.js'
+import { type NamesOptions, NO_TUNNEL, type Tunnel, TunnelNames } from './tunnel-names.js'
 
-export interface DialerOptions extends ResolverOptions, NameRules {
-  /** The tunnel as it is now; undefined while there is none. */
-  readonly network: () => Network | undefined
+export interface DialerOptions extends NamesOptions {
   /** Which addresses may be dialled. Default: {@link isOrdinaryAddress}. */
   readonly allow?: (address: string) => boolean
 }
 
-/**
- * The network behind a tunnel, by names.
- *
- * A new tunnel gets a new resolver: other servers, and nothing remembered from the one before.
- */
-export function createDialer(options: DialerOptions): Dialer {
-  const clock = options.clock ?? systemClock
-  const allow = options.allow ?? isOrdinaryAddress
-  let current: { readonly network: Network; readonly resolver: Resolver } | undefined
-
-  function tunnel(): { readonly network: Network; readonly resolver: Resolver } {
-    const network = options.network()
-    if (current !== undefined && current.network !== network) {
-      current.resolver.close()
-      current = undefined
-    }
-    if (network === undefined) throw new DialError('tunnel-down', 'the tunnel is not up')
-    current ??= { network, resolver: new Resolver(network, options) }
-    return current
-  }
-
-  function check(address: string): void {
-    if (!allow(address)) throw new DialError('not-allowed', `${address} is not a host behind the tunnel`)
-  }
-
-  return {
-    async dial(to: HostPort, dialOptions: DialOptions = {}): Promise<Flow> {
-      if (dialOptions.signal?.aborted) throw new DialError('aborted', 'given up')
-      if (!Number.isInteger(to.port) || to.port < 1 || to.port > 65535) {
-        throw new DialError('not-allowed', `${to.port} is not a port to connect to`)
-      }
-      const host = classifyHost(to.host, options)
-      if (host.kind === 'bad') throw new DialError(host.code, host.message)
-      const { network, resolver } = tunnel()
-      const timeout = dialOptions.timeout ?? DIAL_TIMEOUT
-      if (host.kind === 'address') {
-        check(host.address)
-        if (host.family === 6 ? !network.families.ipv6 : !network.families.ipv4) {
-          throw new DialError('network-unreachable', `the tunnel has no IPv${host.family} address`)
-        }
-        return network.connect({ address: host.address, port: to.port }, { ...dialOptions, timeout })
-      }
-      return new Promise((resolve, reject) => {
-        new Race(
-          network,
-          resolver,
-          clock,
-          allow,
-          host.name,
-          to.port,
-          { ...dialOptions, timeout },
-          resolve,
-          reject,
-        ).start()
-      })
-    },
-
-    async resolve(text: string, dialOptions: DialOptions = {}): Promise<readonly string[]> {
-      const host = classifyHost(text, options)
-      if (host.kind === 'bad') throw new DialError(host.code, host.message)
-      if (host.kind === 'address') return [host.address]
-      return tunnel().resolver.resolve(host.name, dialOptions)
-    },
-
-    openUdp(remote?: Endpoint): UdpFlow {
-      return tunnel().network.openUdp(remote)
-    },
-  }
+/** A dialer, and the names that it goes by. */
+export interface NamedDialer extends Dialer {
+  readonly names: NameSource
 }
 
-/**
- * Connection attempts to all addresses of a name, RFC 8305: families in turn, a new attempt whenever
- * one fails or takes long, the first to be established wins.
- */
-class Race {
-  readonly #network: Network
-  readonly #resolver: Resolver
+/** The network behind a tunnel, by names. */
+export function createDialer(options: DialerOptions): NamedDialer {
+  return new TunnelDialer(options)
+}
+
+class TunnelDialer implements NamedDialer {
+  readonly names: TunnelNames
+  readonly #options: DialerOptions
   readonly #clock: Clock
   readonly #allow: (address: string) => boolean
-  readonly #name: string
-  readonly #port: number
-  readonly #options: DialOptions & { readonly timeout: number }
-  readonly #resolve: (flow: Flow) => void
-  readonly #reject: (error: DialError) => void
 
-  readonly #deadline: number
-  readonly #lookups = new AbortController()
-  readonly #outcomes: Outcome[] = []
-  readonly #waiting: Record<AddressType, string[]> = { A: [], AAAA: [] }
-  readonly #running = new Set<AbortController>()
-  #types: readonly AddressType[] = []
-  #preferred: AddressType = 'AAAA'
-  #started = 0
-  #worst: DialError | undefined
-  #forbidden: string | undefined
-  /** Of the Resolution Delay before the first attempt, of the Connection Attempt Delay behind it. */
-  #cancelDelay: (() => void) | undefined
-  #cancelLimit: (() => void) | undefined
-  #settled = false
-
-  constructor(
-    network: Network,
-    resolver: Resolver,
-    clock: Clock,
-    allow: (address: string) => boolean,
-    name: string,
-    port: number,
-    options: DialOptions & { readonly timeout: number },
-    resolve: (flow: Flow) => void,
-    reject: (error: DialError) => void,
-  ) {
-    this.#network = network
-    this.#resolver = resolver
-    this.#clock = clock
-    this.#allow = allow
-    this.#name = name
-    this.#port = port
+  constructor(options: DialerOptions) {
+    this.names = new TunnelNames(options)
     this.#options = options
-    this.#resolve = resolve
-    this.#reject = reject
-    this.#deadline = clock.now() + options.timeout
+    this.#clock = options.clock ?? systemClock
+    this.#allow = options.allow ?? isOrdinaryAddress
   }
 
-  start(): void {
-    this.#options.signal?.addEventListener('abort', this.#onAbort)
-    this.#cancelLimit = this.#clock.setTimer(() => this.#onLimit(), this.#options.timeout)
-    this.#types = this.#resolver.types
-    this.#preferred = this.#types[0] ?? 'A'
-    if (this.#types.length === 0) {
-      this.#fail(lookupError(this.#name, []))
-      return
+  async dial(to: HostPort, options: DialOptions = {}): Promise<Flow> {
+    if (options.signal?.aborted) throw new DialError('aborted', 'given up')
+    if (!Number.isInteger(to.port) || to.port < 1 || to.port > 65_535) {
+      throw new DialError('not-allowed', `${to.port} is not a port to connect to`)
     }
-    for (const type of this.#types) {
-      void this.#resolver
-        .lookup(this.#name, type, this.#lookups.signal)
-        .then((outcome) => this.#onOutcome(type, outcome))
+    await this.names.refresh()
+    const host = this.#classify(to.host)
+    const { network, resolver } = this.#tunnel()
+    const timeout = options.timeout ?? DIAL_TIMEOUT
+    if (host.kind === 'address') {
+      this.#check(host.address, network)
+      return network.connect({ address: host.address, port: to.port }, { ...options, timeout })
     }
+    return race({
+      ...options,
+      network,
+      names: this.names,
+      types: resolver.types,
+      clock: this.#clock,
+      allow: this.#allow,
+      candidates: this.#candidates(to.host, host.name),
+      port: to.port,
+      timeout,
+    })
   }
 
-  readonly #onAbort = (): void => this.#fail(new DialError('aborted', 'given up'))
-
-  #onLimit(): void {
-    const { timeout } = this.#options
-    this.#fail(
-      this.#started === 0
-        ? new DialError('name-timed-out', `resolving ${this.#name} took longer than ${timeout} ms`)
-        : new DialError('timed-out', `no address of ${this.#name} answered within ${timeout} ms`),
-    )
+  async resolve(text: string, options: DialOptions = {}): Promise<readonly string[]> {
+    await this.names.refresh()
+    const host = this.#classify(text)
+    if (host.kind === 'address') return [host.address]
+    return (await this.#find(text, host.name, options)).addresses
   }
 
-  #onOutcome(type: AddressType, outcome: Outcome): void {
-    if (this.#settled) return
-    this.#outcomes.push(outcome)
-    if (outcome.kind === 'addresses') {
-      for (const address of outcome.addresses) {
-        if (this.#allow(address)) this.#waiting[type].push(address)
-        else this.#forbidden = address
-      }
+  async reverse(text: string, options: DialOptions = {}): Promise<string> {
+    const address = normalizeAddress(text)
+    if (address === undefined) throw new DialError('name-invalid', 'this is not an IP address')
+    if (!this.#allow(address)) throw notBehind(address)
+    this.#tunnel()
+    return findName(address, this.names, this.#clock, options)
+  }
+
+  openDatagrams(options: DatagramOptions = {}): DatagramFlow {
+    const { remote } = options
+    const { network } = this.#tunnel()
+    const host: DatagramHost = {
+      clock: this.#clock,
+      tunnel: this.#options.network,
+      addressOf: (text) => this.#addressOf(text, this.#options.network()),
+      resolve: (text, signal) => this.#allowed(text, signal),
     }
-    if (this.#started > 0) {
-      // A late answer joins the list; it is needed at once only if nothing is under way.
-      if (this.#running.size === 0) this.#next()
-      return
+    const port = options.port === undefined ? {} : { port: options.port }
+    if (remote === undefined) return new NamedDatagrams(host, network.openUdp(port))
+    const address = this.#addressOf(remote.host, network)
+    if (address === undefined) return new NamedDatagrams(host, network.openUdp(port), remote)
+    return new NamedDatagrams(host, network.openUdp({ ...port, remote: { address, port: remote.port } }))
+  }
+
+  listen(options: ListenOptions): FlowListener {
+    return this.#tunnel().network.listen(options)
+  }
+
+  #tunnel(): Tunnel {
+    const { tunnel } = this.names
+    if (tunnel === undefined) throw new DialError('tunnel-down', NO_TUNNEL)
+    return tunnel
+  }
+
+  #classify(text: string): Exclude<Host, BadHost> {
+    const host = classifyHost(text, this.names.rules)
+    if (host.kind === 'bad') throw new DialError(host.code, host.message)
+    return host
+  }
+
+  #candidates(text: string, name: string): readonly string[] {
+    if (this.names.isKnown(name)) return [name]
+    const all = candidates(text, name, this.names.search, this.#options.ndots)
+    // A whole name that rules send elsewhere is none of the tunnel's in any domain.
+    return all[0] === name && this.#options.elsewhere?.(name) !== undefined ? [name] : all
+  }
+
+  #find(text: string, name: string, options: DialOptions): Promise<Found> {
+    const { types } = this.#tunnel().resolver
+    return findAddresses(this.#candidates(text, name), types, this.names, this.#clock, options)
+  }
+
+  #addressOf(text: string, network: Network | undefined): string | undefined {
+    // Whoever is refused now may be known when it tries again.
+    void this.names.refresh()
+    const host = this.#classify(text)
+    if (host.kind === 'name') return undefined
+    this.#check(host.address, network)
+    return host.address
+  }
+
+  async #allowed(text: string, signal: AbortSignal): Promise<Found> {
+    await this.names.refresh()
+    const host = this.#classify(text)
+    if (host.kind === 'address') return { addresses: [host.address], ttl: 0 }
+    const { addresses, ttl } = await this.#find(text, host.name, { signal })
+    const allowed = addresses.filter(this.#allow)
+    if (allowed.length === 0) throw notBehind(`${host.name} (${addresses.join(', ')})`)
+    return { addresses: allowed, ttl }
+  }
+
+  #check(address: string, network: Network | undefined): void {
+    if (!this.#allow(address)) throw notBehind(address)
+    // Without a tunnel it is told so when it is tried.
+    if (network === undefined) return
+    const { families } = network
+    const family = address.includes(':') ? 6 : 4
+    if (family === 6 ? !families.ipv6 : !families.ipv4) {
+      throw new DialError('network-unreachable', `the tunnel has no IPv${family} address`)
     }
-    const complete = this.#outcomes.length === this.#types.length
-    if (complete || (type === this.#preferred && this.#waiting[type].length > 0)) {
-      this.#next()
-      return
-    }
-    if (this.#waiting[type].length > 0) this.#delay(RESOLUTION_DELAY)
-  }
-
-  #delay(ms: number): void {
-    this.#cancelDelay?.()
-    this.#cancelDelay = this.#clock.setTimer(this.#onDelay, ms)
-  }
-
-  readonly #onDelay = (): void => {
-    this.#cancelDelay = undefined
-    this.#next()
-  }
-
-  #next(): void {
-    if (this.#settled) return
-    this.#cancelDelay?.()
-    this.#cancelDelay = undefined
-    const address = this.#take()
-    if (address === undefined) {
-      if (this.#running.size === 0 && this.#outcomes.length === this.#types.length) this.#exhausted()
-      return
-    }
-    this.#attempt(address)
-    if (
-      this.#waiting.A.length + this.#waiting.AAAA.length > 0 ||
-      this.#outcomes.length < this.#types.length
-    ) {
-      this.#delay(ATTEMPT_DELAY)
-    }
-  }
-
-  /** RFC 8305 4: first an address of the preferred family, then the families in turn. */
-  #take(): string | undefined {
-    if (this.#started >= MAX_ATTEMPTS) return undefined
-    const first = this.#preferred
-    const second = first === 'A' ? 'AAAA' : 'A'
-    const address = this.#waiting[first].shift()
-    if (address === undefined) return this.#waiting[second].shift()
-    this.#preferred = second
-    return address
-  }
-
-  #attempt(address: string): void {
-    const abort = new AbortController()
-    this.#running.add(abort)
-    this.#started++
-    const timeout = Math.max(1, this.#deadline - this.#clock.now())
-    this.#network.connect({ address, port: this.#port }, { timeout, signal: abort.signal }).then(
-      (flow) => {
-        this.#running.delete(abort)
-        if (this.#settled) return flow.reset()
-        this.#settle()
-        this.#resolve(flow)
-      },
-      (error) => {
-        this.#running.delete(abort)
-        if (this.#settled) return
-        const failure = error instanceof DialError ? error : new DialError('aborted', String(error))
-        if (this.#worst === undefined || tells(failure.code) > tells(this.#worst.code)) this.#worst = failure
-        if (failure.code === 'tunnel-down') this.#fail(failure)
-        else this.#next()
-      },
-    )
-  }
-
-  #exhausted(): void {
-    if (this.#worst !== undefined) {
-      this.#fail(this.#worst)
-      return
-    }
-    if (this.#forbidden !== undefined) {
-      const message = `${this.#name} is ${this.#forbidden}, which is not a host behind the tunnel`
-      this.#fail(new DialError('not-allowed', message))
-      return
-    }
-    this.#fail(lookupError(this.#name, this.#outcomes))
-  }
-
-  #fail(error: DialError): void {
-    if (this.#settled) return
-    this.#settle()
-    this.#reject(error)
-  }
-
-  #settle(): void {
-    this.#settled = true
-    this.#options.signal?.removeEventListener('abort', this.#onAbort)
-    this.#cancelDelay?.()
-    this.#cancelLimit?.()
-    this.#lookups.abort()
-    for (const abort of this.#running) abort.abort()
-    this.#running.clear()
   }
 }
 
-/** When all attempts failed: the host's own word tells more than a router's, and that more than silence. */
-function tells(code: DialErrorCode): number {
-  const at = TELLING.indexOf(code)
-  return at < 0 ? TELLING.length : at
+function notBehind(what: string): DialError {
+  return new DialError('not-allowed', `${what} is not a host behind the tunnel`)
 }
 
-const TELLING: readonly DialErrorCode[] = [
-  'aborted',
-  'network-unreachable',
-  'timed-out',
-  'host-unreachable',
-  'ttl-expired',
-  'prohibited',
-  'reset',
-  'refused',
-  'no-resources',
-  'tunnel-down',
-]
-
-// RFC 8305 8, milliseconds.
-const RESOLUTION_DELAY = 50
-const ATTEMPT_DELAY = 250
-// Ours.
+// Ours, milliseconds.
 const DIAL_TIMEOUT = 30_000
-const MAX_ATTEMPTS = 16

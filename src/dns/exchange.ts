@@ -1,66 +1,64 @@
-import {
-  DialError,
-  type DialErrorCode,
-  type Flow,
-  type FlowHandler,
-  type Network,
-  type UdpFlow,
-} from '../tunnel/dialer.js'
+import { DialError, type DialErrorCode, type Endpoint, type Network, type UdpFlow } from '../tunnel/dialer.js'
 import type { Clock } from './clock.js'
-import {
-  type AddressType,
-  CLASS_IN,
-  type DnsResponse,
-  decodeResponse,
-  encodeQuery,
-  Rcode,
-  TYPE_NUMBER,
-} from './message.js'
+import { Rcode } from './message.js'
 import { normalizeAddress } from './names.js'
+import type { TcpPool } from './tcp-pool.js'
+import { encodeQuery, FLAG_QR, FLAG_TC, HEADER, hasQuestion, OPCODE, type Query } from './wire.js'
 
 /** What one question to the servers came to: an answer (NXDOMAIN is one), or why there is none. */
-export type Reply =
-  | { readonly kind: 'response'; readonly response: DnsResponse }
+export type Reply<T> =
+  | { readonly kind: 'response'; readonly response: T }
   | { readonly kind: 'failed'; readonly code: DialErrorCode; readonly message: string }
 
-export interface ExchangeOptions {
+export interface ExchangeOptions<T extends { readonly rcode: number }> {
   readonly network: Network
-  /** In canonical form, best first, at least one. */
-  readonly servers: readonly string[]
-  readonly name: string
-  readonly type: AddressType
+  readonly tcp: TcpPool
+  /** Addresses in canonical form, best first, at least one. */
+  readonly servers: readonly Endpoint[]
+  readonly query: Query
+  /** Reads a response to `query`, which may be changed; undefined if it is malformed. */
+  readonly read: (message: Buffer) => T | undefined
   /** On `clock`. */
   readonly deadline: number
   readonly clock: Clock
   readonly random: (dst: Uint8Array) => void
   readonly signal: AbortSignal
+  /** Others wait for this question to be over. */
+  readonly isCrowded: () => boolean
+  /** Whether a server has answered, or kept us waiting. */
+  readonly onServer: (server: Endpoint, answered: boolean) => void
 }
 
 /**
  * Puts one question to the servers in turn until one answers. Never rejects.
  *
- * A server that is slow keeps its socket while the next is asked, so a late answer still counts.
+ * A server that is slow keeps its socket while the next is asked, so a late answer still counts; when its turn comes
+ * again, the same query goes out once more.
  */
-export function exchange(options: ExchangeOptions): Promise<Reply> {
+export function exchange<T extends { readonly rcode: number }>(
+  options: ExchangeOptions<T>,
+): Promise<Reply<T>> {
   return new Promise((resolve) => {
     new Exchange(options, resolve).start()
   })
 }
 
-class Exchange {
-  readonly #options: ExchangeOptions
-  readonly #resolve: (reply: Reply) => void
-  readonly #attempts = new Set<Attempt>()
+class Exchange<T extends { readonly rcode: number }> {
+  readonly #options: ExchangeOptions<T>
+  readonly #resolve: (reply: Reply<T>) => void
+  readonly #attempts = new Set<Attempt<T>>()
   /** Servers not to be asked again, and what they said. */
-  readonly #failures = new Map<string, string>()
+  readonly #failures = new Map<Endpoint, string>()
+  readonly #started: number
   #asked = 0
-  #current: Attempt | undefined
+  #current: Attempt<T> | undefined
   #cancelTimer: (() => void) | undefined
   #settled = false
 
-  constructor(options: ExchangeOptions, resolve: (reply: Reply) => void) {
+  constructor(options: ExchangeOptions<T>, resolve: (reply: Reply<T>) => void) {
     this.#options = options
     this.#resolve = resolve
+    this.#started = options.clock.now()
   }
 
   start(): void {
@@ -77,22 +75,25 @@ class Exchange {
 
   #next(): void {
     if (this.#settled) return
-    const { servers, clock, deadline } = this.#options
-    while (this.#asked < servers.length * ROUNDS && clock.now() < deadline) {
+    const { servers, clock, deadline, isCrowded } = this.#options
+    const limit = isCrowded() ? Math.min(deadline, this.#started + CROWDED_TIMEOUT) : deadline
+    while (this.#asked < servers.length * ROUNDS && clock.now() < limit) {
       const server = servers[this.#asked++ % servers.length]
       if (server === undefined || this.#failures.has(server)) continue
-      this.#launch(server, true)
+      const earlier = [...this.#attempts].find((attempt) => attempt.server === server)
+      if (earlier === undefined) this.#launch(server, true)
+      else {
+        this.#current = earlier
+        this.#arm()
+        earlier.again()
+      }
       return
     }
     this.#giveUp()
   }
 
-  #launch(server: string, edns: boolean): void {
-    const { name, type, random } = this.#options
-    const id = new Uint8Array(2)
-    random(id)
-    const query = encodeQuery(((id[0] ?? 0) << 8) | (id[1] ?? 0), name, type, edns)
-    const attempt = new Attempt(this.#options, server, query, edns, {
+  #launch(server: Endpoint, edns: boolean): void {
+    const attempt = new Attempt(this.#options, server, edns, {
       onResponse: (response) => this.#onResponse(attempt, response),
       onTcp: () => {
         if (attempt === this.#current) this.#arm()
@@ -114,11 +115,13 @@ class Exchange {
 
   readonly #onTimer = (): void => {
     this.#cancelTimer = undefined
+    if (this.#current !== undefined) this.#options.onServer(this.#current.server, false)
     this.#next()
   }
 
-  #onResponse(attempt: Attempt, response: DnsResponse): void {
+  #onResponse(attempt: Attempt<T>, response: T): void {
     if (this.#settled) return
+    this.#options.onServer(attempt.server, true)
     const { rcode } = response
     if (rcode === Rcode.NOERROR || rcode === Rcode.NXDOMAIN) {
       this.#settle({ kind: 'response', response })
@@ -134,7 +137,7 @@ class Exchange {
     this.#fail(attempt, `answered ${rcodeName(rcode)}`)
   }
 
-  #onFailure(attempt: Attempt, error: DialError): void {
+  #onFailure(attempt: Attempt<T>, error: DialError): void {
     if (this.#settled) return
     if (error.code === 'tunnel-down') {
       this.#settle({ kind: 'failed', code: error.code, message: error.message })
@@ -143,30 +146,30 @@ class Exchange {
     this.#fail(attempt, `failed: ${error.message}`)
   }
 
-  #fail(attempt: Attempt, what: string): void {
+  #fail(attempt: Attempt<T>, what: string): void {
     this.#failures.set(attempt.server, what)
     this.#drop(attempt)
     if (attempt === this.#current) this.#next()
   }
 
-  #drop(attempt: Attempt): void {
+  #drop(attempt: Attempt<T>): void {
     this.#attempts.delete(attempt)
     attempt.close()
   }
 
   #giveUp(): void {
-    const { name, servers } = this.#options
-    const failures = [...this.#failures].map(([server, what]) => `${server} ${what}`)
-    const silent = servers.filter((server) => !this.#failures.has(server))
+    const { query, servers } = this.#options
+    const failures = [...this.#failures].map(([server, what]) => `${server.address} ${what}`)
+    const silent = servers.filter((server) => !this.#failures.has(server)).map(({ address }) => address)
     if (silent.length > 0) failures.push(`${silent.join(', ')} did not answer`)
     this.#settle({
       kind: 'failed',
       code: this.#failures.size > 0 ? 'name-failed' : 'name-timed-out',
-      message: `cannot resolve ${name}: ${failures.join('; ')}`,
+      message: `cannot resolve ${query.name}: ${failures.join('; ')}`,
     })
   }
 
-  #settle(reply: Reply): void {
+  #settle(reply: Reply<T>): void {
     if (this.#settled) return
     this.#settled = true
     this.#cancelTimer?.()
@@ -177,57 +180,72 @@ class Exchange {
   }
 }
 
-interface AttemptEvents {
+interface AttemptEvents<T> {
   /** An answer to our question, whatever its code; not truncated. */
-  onResponse(response: DnsResponse): void
+  onResponse(response: T): void
   /** Truncated over UDP: it asks again over TCP. */
   onTcp(): void
   onFailure(error: DialError): void
 }
 
 /** One query to one server: UDP, then TCP if that was cut short. */
-class Attempt implements FlowHandler {
-  readonly server: string
+class Attempt<T extends { readonly rcode: number }> {
+  readonly server: Endpoint
   readonly edns: boolean
-  readonly #options: ExchangeOptions
-  readonly #query: Buffer
-  readonly #events: AttemptEvents
+  readonly #options: ExchangeOptions<T>
+  readonly #message: Buffer
+  readonly #events: AttemptEvents<T>
   readonly #abort = new AbortController()
   #udp: UdpFlow | undefined
-  #flow: Flow | undefined
   #closed = false
-  /** The TCP message with its length in front, as far as it came. */
-  #received: Buffer = Buffer.alloc(2)
-  #filled = 0
 
-  constructor(options: ExchangeOptions, server: string, query: Buffer, edns: boolean, events: AttemptEvents) {
+  constructor(options: ExchangeOptions<T>, server: Endpoint, edns: boolean, events: AttemptEvents<T>) {
     this.#options = options
     this.server = server
-    this.#query = query
     this.edns = edns
     this.#events = events
+    const id = Buffer.alloc(2)
+    options.random(id)
+    this.#message = encodeQuery(id.readUInt16BE(0), options.query, edns)
   }
 
   start(): void {
+    const { server } = this
     try {
-      const to = { address: this.server, port: DNS_PORT }
-      const udp = this.#options.network.openUdp(to)
+      const udp = this.#options.network.openUdp({ remote: server })
       this.#udp = udp
       udp.handler = {
         onDatagram: (data, from) => {
-          if (this.#closed || this.#udp === undefined || from.port !== DNS_PORT) return
-          if (normalizeAddress(from.address) !== this.server) return
-          const response = decodeResponse(data)
+          if (this.#closed || this.#udp === undefined || from.port !== server.port) return
+          if (normalizeAddress(from.address) !== server.address) return
           // A wrong answer may be a forged one: the right one may still come (RFC 5452 9.1).
-          if (response === undefined || !this.#isOurs(response)) return
-          if (response.truncated) this.#startTcp()
-          else this.#events.onResponse(response)
+          const message = Buffer.from(data)
+          if (!this.#isOurs(message)) return
+          // What was cut short may be cut anywhere.
+          if ((message.readUInt16BE(2) & FLAG_TC) !== 0) {
+            this.#startTcp()
+            return
+          }
+          const response = this.#options.read(message)
+          if (response !== undefined) this.#events.onResponse(response)
         },
         onError: (error) => this.#failed(error),
       }
-      udp.send(this.#query, to)
+      udp.send(this.#message, server)
     } catch (error) {
       // Told later, so that nobody is called back from inside start().
+      queueMicrotask(() => this.#failed(error))
+    }
+  }
+
+  /**
+   * The query may have been lost. It keeps its id and port: every other pair under way at the same time would be one
+   * more for a forger to hit (RFC 5452 5). Over TCP nothing is lost.
+   */
+  again(): void {
+    try {
+      this.#udp?.send(this.#message, this.server)
+    } catch (error) {
       queueMicrotask(() => this.#failed(error))
     }
   }
@@ -238,81 +256,34 @@ class Attempt implements FlowHandler {
     this.#abort.abort()
     this.#udp?.close()
     this.#udp = undefined
-    this.#flow?.reset()
-    this.#flow = undefined
   }
 
-  /** RFC 7766 5: with the message's length in front. */
   #startTcp(): void {
     this.#udp?.close()
     this.#udp = undefined
     this.#events.onTcp()
-    const { network, clock, deadline } = this.#options
+    const { tcp, clock, deadline, read } = this.#options
     const timeout = Math.max(1, deadline - clock.now())
-    network.connect({ address: this.server, port: DNS_PORT }, { timeout, signal: this.#abort.signal }).then(
-      (flow) => {
-        flow.handler = this
-        if (this.#closed) return flow.reset()
-        this.#flow = flow
-        const framed = Buffer.allocUnsafe(this.#query.length + 2)
-        framed.writeUInt16BE(this.#query.length, 0)
-        this.#query.copy(framed, 2)
-        flow.write(framed)
+    tcp.ask(this.server, this.#message, timeout, this.#abort.signal).then(
+      (message) => {
+        if (this.#closed) return
+        const isWhole = this.#isOurs(message) && (message.readUInt16BE(2) & FLAG_TC) === 0
+        const response = isWhole ? read(message) : undefined
+        if (response !== undefined) this.#events.onResponse(response)
+        else this.#failed(new DialError('name-failed', 'a malformed answer over TCP'))
       },
       (error) => this.#failed(error),
     )
   }
 
-  onReadable(): void {
-    const flow = this.#flow
-    if (flow === undefined) return
-    for (;;) {
-      const view = flow.peek()
-      if (view.length === 0) break
-      const take = Math.min(view.length, this.#received.length - this.#filled)
-      this.#received.set(view.subarray(0, take), this.#filled)
-      this.#filled += take
-      flow.consume(take)
-      if (this.#filled < this.#received.length) continue
-      if (this.#filled > 2) {
-        this.#onTcpMessage()
-        return
-      }
-      const length = this.#received.readUInt16BE(0)
-      if (length === 0) {
-        this.#failed(new DialError('name-failed', 'an empty message over TCP'))
-        return
-      }
-      const whole = Buffer.alloc(2 + length)
-      this.#received.copy(whole)
-      this.#received = whole
-    }
-    if (flow.ended) this.#failed(new DialError('reset', 'the server closed the connection without an answer'))
-  }
-
-  onWritable(): void {}
-
-  onClose(error: DialError | undefined): void {
-    this.#flow = undefined
-    this.#failed(error ?? new DialError('reset', 'the server closed the connection without an answer'))
-  }
-
-  #onTcpMessage(): void {
-    const response = decodeResponse(this.#received.subarray(2))
-    if (response === undefined || !this.#isOurs(response) || response.truncated) {
-      this.#failed(new DialError('name-failed', 'a malformed answer over TCP'))
-      return
-    }
-    this.#events.onResponse(response)
-  }
-
-  #isOurs(response: DnsResponse): boolean {
-    const { name, type } = this.#options
-    if (response.id !== this.#query.readUInt16BE(0)) return false
-    const asked = response.question
+  #isOurs(message: Buffer): boolean {
+    if (message.length < HEADER || message.readUInt16BE(0) !== this.#message.readUInt16BE(0)) return false
+    const flags = message.readUInt16BE(2)
+    if ((flags & FLAG_QR) === 0 || (flags & OPCODE) !== 0) return false
+    if (hasQuestion(message, this.#options.query.question)) return true
     // A server that could not read the question need not repeat it.
-    if (asked === undefined) return response.rcode === Rcode.FORMERR || response.rcode === Rcode.NOTIMP
-    return asked.name === name && asked.type === TYPE_NUMBER[type] && asked.class === CLASS_IN
+    const rcode = flags & 0x0f
+    return message.readUInt16BE(4) === 0 && (rcode === Rcode.FORMERR || rcode === Rcode.NOTIMP)
   }
 
   #failed(error: unknown): void {
@@ -325,13 +296,14 @@ class Attempt implements FlowHandler {
   }
 }
 
-function rcodeName(rcode: number): string {
+export function rcodeName(rcode: number): string {
   for (const [name, value] of Object.entries(Rcode)) if (value === rcode) return name
   return `code ${rcode}`
 }
 
-const ABORTED: Reply = { kind: 'failed', code: 'aborted', message: 'given up' }
-const DNS_PORT = 53
+const ABORTED = { kind: 'failed', code: 'aborted', message: 'given up' } as const
 /** Milliseconds until the next server is asked as well. */
 const SERVER_TIMEOUT = 2000
+/** Milliseconds that a question may take while others wait. */
+const CROWDED_TIMEOUT = 4000
 const ROUNDS = 3

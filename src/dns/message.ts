@@ -1,28 +1,41 @@
 import packet, { type Answer } from 'dns-packet'
+import { CLASS_IN, FLAG_QR, HEADER, lifetime, OPCODE, skipName, TYPE_OPT } from './wire.js'
 
 export type AddressType = 'A' | 'AAAA'
+/** What we ask for on our own account. */
+export type HostType = AddressType | 'PTR'
 
-/** The records that concern a host's addresses; everything else in an answer is passed over. */
+/** The records that concern a host's addresses and names; everything else in an answer is passed over. */
 export type HostRecord =
   | { readonly type: AddressType; readonly name: string; readonly ttl: number; readonly address: string }
   | {
-      readonly type: 'CNAME' | 'DNAME'
+      readonly type: 'CNAME' | 'DNAME' | 'PTR'
       readonly name: string
       readonly ttl: number
       readonly target: string
     }
 
+/** RFC 1035 3.3.13, and whose it is. */
+export interface SoaRecord {
+  readonly name: string
+  readonly mname: string
+  readonly rname: string
+  readonly serial: number
+  readonly refresh: number
+  readonly retry: number
+  readonly expire: number
+  readonly minimum: number
+}
+
 /** A response, with names in lower case and without the final dot. */
 export interface DnsResponse {
-  readonly id: number
   /** With the upper bits that EDNS0 adds (RFC 6891 6.1.3). */
   readonly rcode: number
   readonly truncated: boolean
-  /** Absent if the message has no question, as some servers' error replies. */
-  readonly question: { readonly name: string; readonly type: number; readonly class: number } | undefined
   readonly answers: readonly HostRecord[]
   /** Seconds for which the absence of an answer holds (RFC 2308 5); absent without a SOA record. */
   readonly negativeTtl: number | undefined
+  readonly soa: SoaRecord | undefined
 }
 
 /** RFC 1035 4.1.1 and 6895; only those that we treat apart. */
@@ -36,31 +49,7 @@ export const Rcode = {
   BADVERS: 16,
 } as const
 
-export const TYPE_NUMBER: Readonly<Record<AddressType, number>> = { A: 1, AAAA: 28 }
-
-/** A recursive query for one name. With `edns`, UDP answers may be of {@link EDNS_SIZE} octets. */
-export function encodeQuery(id: number, name: string, type: AddressType, edns: boolean): Buffer {
-  return packet.encode({
-    type: 'query',
-    id,
-    flags: packet.RECURSION_DESIRED,
-    questions: [{ name, type, class: 'IN' }],
-    additionals: edns
-      ? [
-          {
-            type: 'OPT',
-            name: '.',
-            udpPayloadSize: EDNS_SIZE,
-            extendedRcode: 0,
-            ednsVersion: 0,
-            flags: 0,
-            flag_do: false,
-            options: [],
-          },
-        ]
-      : [],
-  })
-}
+export const TYPE_NUMBER: Readonly<Record<HostType, number>> = { A: 1, AAAA: 28, PTR: 12 }
 
 /** Reads a response. Undefined for anything that is not a well-formed response to a query. Never throws. */
 export function decodeResponse(bytes: Uint8Array): DnsResponse | undefined {
@@ -69,22 +58,11 @@ export function decodeResponse(bytes: Uint8Array): DnsResponse | undefined {
   if (extended === undefined) return undefined
   try {
     const message = packet.decode(copy)
-    const asked = message.questions?.[0]
-    const typeOffset = asked === undefined ? 0 : skipName(copy, HEADER)
     return {
-      id: copy.readUInt16BE(0),
       rcode: (copy.readUInt16BE(2) & 0x0f) | (extended << 4),
       truncated: message.flag_tc,
-      question:
-        asked === undefined
-          ? undefined
-          : {
-              name: canonical(asked.name),
-              type: copy.readUInt16BE(typeOffset),
-              class: copy.readUInt16BE(typeOffset + 2),
-            },
       answers: hostRecords(message.answers ?? []),
-      negativeTtl: negativeTtl(message.authorities ?? []),
+      ...absence(message.authorities ?? []),
     }
   } catch {
     return undefined
@@ -130,9 +108,9 @@ function defuse(b: Buffer): number | undefined {
     if (data + length > b.length) return undefined
     if (i >= answers + authorities) {
       if (type === TYPE_OPT) extended = b.readUInt8(end + 4)
-    } else if (b.readUInt16BE(end + 2) !== CLASS_IN || !isInteresting(type)) {
+    } else if (b.readUInt16BE(end + 2) !== CLASS_IN || !isInteresting(type) || isService(b, type, data)) {
       b.writeUInt16BE(TYPE_PRIVATE, end)
-    } else if (!isSoundData(b, type, data, length)) {
+    } else if (skipName(b, o, true) < 0 || !isSoundData(b, type, data, length)) {
       return undefined
     }
     o = data + length
@@ -146,10 +124,16 @@ function isInteresting(type: number): boolean {
   return (
     type === TYPE_NUMBER.A ||
     type === TYPE_NUMBER.AAAA ||
+    type === TYPE_NUMBER.PTR ||
     type === TYPE_CNAME ||
     type === TYPE_DNAME ||
     type === TYPE_SOA
   )
+}
+
+/** DNS-SD points at names that people gave, with whatever in them (RFC 6763 4.1); a host has none of these. */
+function isService(b: Buffer, type: number, o: number): boolean {
+  return type === TYPE_NUMBER.PTR && skipName(b, o, true) < 0
 }
 
 function isSoundData(b: Buffer, type: number, o: number, length: number): boolean {
@@ -159,44 +143,14 @@ function isSoundData(b: Buffer, type: number, o: number, length: number): boolea
     case TYPE_NUMBER.AAAA:
       return length === 16
     case TYPE_SOA: {
+      // The mailbox in it may well have a dot inside a label (RFC 1035 5.3), and nobody reads it as a name.
       const rname = skipName(b, o)
       const numbers = rname < 0 ? -1 : skipName(b, rname)
       return numbers >= 0 && numbers + 20 === o + length
     }
     default:
-      return skipName(b, o) === o + length
+      return skipName(b, o, true) === o + length
   }
-}
-
-/** Offset behind the name at `o`, or -1: RFC 1035 3.1 and 4.1.4, with bounded steps. */
-function skipName(b: Buffer, o: number): number {
-  let at = o
-  let after = -1
-  let length = 1
-  let lowest = o
-  for (let hops = 0; hops <= MAX_HOPS; ) {
-    if (at >= b.length) return -1
-    const octet = b.readUInt8(at)
-    if (octet === 0) return after < 0 ? at + 1 : after
-    if ((octet & 0xc0) === 0xc0) {
-      if (at + 2 > b.length) return -1
-      const target = b.readUInt16BE(at) & 0x3fff
-      if (target >= lowest || target < HEADER) return -1
-      if (after < 0) after = at + 2
-      at = target
-      lowest = target
-      hops++
-    } else if ((octet & 0xc0) === 0) {
-      length += octet + 1
-      if (length > MAX_WIRE_NAME || at + 1 + octet > b.length) return -1
-      // A dot inside a label would look like two labels once it is text.
-      for (let i = at + 1; i <= at + octet; i++) if (b.readUInt8(i) === DOT) return -1
-      at += octet + 1
-    } else {
-      return -1
-    }
-  }
-  return -1
 }
 
 function hostRecords(list: readonly Answer[]): HostRecord[] {
@@ -205,23 +159,23 @@ function hostRecords(list: readonly Answer[]): HostRecord[] {
     if (typeof data !== 'string') continue
     if (type === 'A' || type === 'AAAA') {
       records.push({ type, name: canonical(name), ttl: lifetime(ttl), address: data })
-    } else if (type === 'CNAME' || type === 'DNAME') {
+    } else if (type === 'CNAME' || type === 'DNAME' || type === 'PTR') {
       records.push({ type, name: canonical(name), ttl: lifetime(ttl), target: canonical(data) })
     }
   }
   return records
 }
 
-function negativeTtl(list: readonly Answer[]): number | undefined {
+function absence(list: readonly Answer[]): Pick<DnsResponse, 'negativeTtl' | 'soa'> {
   for (const record of list) {
-    if (record.type === 'SOA') return Math.min(lifetime(record.ttl), lifetime(record.data.minimum))
+    if (record.type !== 'SOA') continue
+    const { mname, rname, serial = 0, refresh = 0, retry = 0, expire = 0, minimum = 0 } = record.data
+    return {
+      negativeTtl: Math.min(lifetime(record.ttl), lifetime(minimum)),
+      soa: { name: canonical(record.name), mname, rname, serial, refresh, retry, expire, minimum },
+    }
   }
-  return undefined
-}
-
-/** RFC 2181 8: a TTL with its top bit set counts as zero. */
-function lifetime(ttl: number | undefined): number {
-  return ttl === undefined || ttl > 0x7fffffff ? 0 : ttl
+  return { negativeTtl: undefined, soa: undefined }
 }
 
 function canonical(name: string): string {
@@ -235,23 +189,11 @@ interface Fields {
   readonly data?: unknown
 }
 
-// RFC 1035 4.1
-const HEADER = 12
-const FLAG_QR = 0x8000
-const OPCODE = 0x7800
 const TYPE_CNAME = 5
 const TYPE_SOA = 6
 const TYPE_DNAME = 39
-const TYPE_OPT = 41
-export const CLASS_IN = 1
 /** RFC 6895 3.1: from the range for private use. */
 const TYPE_PRIVATE = 0xff00
-const MAX_WIRE_NAME = 255
-const MAX_MESSAGE = 65535
+const MAX_MESSAGE = 65_535
 /** Root name, type, class, TTL, length. */
 const MIN_RECORD = 11
-const DOT = 0x2e
-/** Ours; a name of 255 octets needs far fewer. */
-const MAX_HOPS = 100
-/** RFC 6891 6.2.5 leaves it open; this fits one packet nearly everywhere. */
-export const EDNS_SIZE = 1232

@@ -8,7 +8,13 @@ export type Host =
   | { readonly kind: 'address'; readonly address: string; readonly family: 4 | 6 }
   /** Lower case, A-labels only, no final dot. */
   | { readonly kind: 'name'; readonly name: string }
-  | { readonly kind: 'bad'; readonly code: DialErrorCode; readonly message: string }
+  | BadHost
+
+export interface BadHost {
+  readonly kind: 'bad'
+  readonly code: DialErrorCode
+  readonly message: string
+}
 
 export interface NameRules {
   /**
@@ -16,6 +22,8 @@ export interface NameRules {
    * (`corp.local` of a Windows domain). Without a leading dot.
    */
   readonly claimed?: readonly string[]
+  /** Names that somebody has given an address, whatever is special about them. */
+  readonly isKnown?: (name: string) => boolean
 }
 
 /** Whether a host is an address, a name to be asked for, or nothing that a tunnel can reach. */
@@ -30,7 +38,7 @@ export function classifyHost(text: string, rules: NameRules = {}): Host {
   if (endsInNumber(name)) {
     return bad('name-invalid', `${printable(text)} is neither a host name nor a plain IPv4 address`)
   }
-  return special(name, rules) ?? { kind: 'name', name }
+  return specialName(name, rules) ?? { kind: 'name', name }
 }
 
 /** The name in A-labels, lower case and without its final dot; undefined if it is not a host name. */
@@ -47,11 +55,27 @@ export function normalizeName(text: string): string | undefined {
   return name.toLowerCase()
 }
 
+/**
+ * Whether a message can hold a name, be it a host's or not: names of the reverse zones may have slashes in them (RFC
+ * 2317 4).
+ */
+export function isAskable(name: string): boolean {
+  return name.length <= MAX_NAME && name.split('.').every((label) => ANY_LABEL.test(label))
+}
+
 /** An address in its one canonical text form; undefined if it is none (or has a zone). */
 export function normalizeAddress(text: string): string | undefined {
   if (isIPv4(text)) return text
   const host = classifyIpv6(text)
   return host.kind === 'address' ? host.address : undefined
+}
+
+/** The name under which DNS has the name of an address (RFC 1035 3.5, RFC 3596 2.5); `address` in canonical form. */
+export function reverseName(address: string): string {
+  const bytes = ipaddr.parse(address).toByteArray().reverse()
+  if (bytes.length === 4) return `${bytes.join('.')}.in-addr.arpa`
+  const nibbles = bytes.flatMap((octet) => [octet & 15, octet >> 4])
+  return `${nibbles.map((nibble) => nibble.toString(16)).join('.')}.ip6.arpa`
 }
 
 /**
@@ -96,7 +120,9 @@ function classifyIpv6(text: string): Host {
   return { kind: 'address', address: parsed.toRFC5952String(), family: 6 }
 }
 
-function special(name: string, rules: NameRules): Host | undefined {
+/** Why a name is decided before any query (RFC 6761 and its like); undefined if it is not. */
+export function specialName(name: string, rules: NameRules = {}): BadHost | undefined {
+  if (rules.isKnown?.(name) === true) return undefined
   const top = name.slice(name.lastIndexOf('.') + 1)
   switch (top) {
     case 'localhost':
@@ -115,8 +141,9 @@ function special(name: string, rules: NameRules): Host | undefined {
   }
 }
 
-function isWithin(name: string, suffix: string): boolean {
-  const zone = normalizeName(suffix)
+/** Whether a name in its normal form is a domain's own or below it; the domain in any form. */
+export function isWithin(name: string, domain: string): boolean {
+  const zone = normalizeName(domain)
   return zone !== undefined && (name === zone || name.endsWith(`.${zone}`))
 }
 
@@ -125,7 +152,7 @@ function endsInNumber(name: string): boolean {
   return /^(?:\d+|0x[0-9a-f]*)$/.test(name.slice(name.lastIndexOf('.') + 1))
 }
 
-function bad(code: DialErrorCode, message: string): Host {
+function bad(code: DialErrorCode, message: string): BadHost {
   return { kind: 'bad', code, message }
 }
 
@@ -138,6 +165,7 @@ function printable(text: string): string {
 // RFC 1035 2.3.4
 const MAX_NAME = 253
 const LABEL = /^[a-z0-9_-]{1,63}$/i
+const ANY_LABEL = /^[!-~]{1,63}$/
 // Ours: what a SOCKS request can hold, doubled for U-labels.
 const MAX_TEXT = 512
 const NON_ASCII = /[\u0080-\uffff]/

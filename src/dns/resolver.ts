@@ -1,37 +1,67 @@
 import { randomFillSync } from 'node:crypto'
-import { DialError, type DialOptions, type Network } from '../tunnel/dialer.js'
-import { Cache, type CacheLimits, type Outcome } from './cache.js'
+import type { DialErrorCode, DialOptions, Endpoint, Network } from '../tunnel/dialer.js'
+import { Cache, type CacheLimits } from './cache.js'
+import { followChain } from './chain.js'
 import { type Clock, systemClock } from './clock.js'
 import { exchange } from './exchange.js'
-import { type AddressType, type HostRecord, Rcode } from './message.js'
-import { isOrdinaryAddress, normalizeAddress } from './names.js'
+import { findAddresses } from './lookups.js'
+import { type AddressType, decodeResponse, type HostType, Rcode, TYPE_NUMBER } from './message.js'
+import { isAskable, isOrdinaryAddress, isWithin, normalizeAddress } from './names.js'
+import { failed, type Outcome } from './outcome.js'
+import { RawCache } from './raw-cache.js'
+import { SharedQuestions } from './shared.js'
+import { type SlotLimits, Slots } from './slots.js'
+import type { NameSource, Relayed } from './source.js'
+import { TcpPool } from './tcp-pool.js'
+import { hostQuery, type Layout, layoutOf, type Query, withoutOpt } from './wire.js'
+
+/** A part of the names, with servers of its own. */
+export interface Zone {
+  /** This name and all below it. */
+  readonly domain: string
+  /** Asked through the tunnel, as all are. */
+  readonly servers: readonly Endpoint[]
+}
 
 export interface ResolverOptions {
   /** DNS servers to ask instead of those that the tunnel's set-up gave. */
   readonly servers?: readonly string[]
+  /** Split DNS: the longest domain that fits decides. */
+  readonly zones?: readonly Zone[]
+  /** Servers may be this machine itself: for a `Network` that is no tunnel. */
+  readonly anyServer?: boolean
   readonly cache?: Partial<CacheLimits>
   readonly clock?: Clock
   readonly random?: (dst: Uint8Array) => void
 }
 
 /**
- * Addresses of names, asked for through one tunnel and nowhere else.
+ * Asks the name servers of one network, and nobody else.
  *
- * Names come in the form that `normalizeName` gives. Equal questions at one time share one query.
+ * Names come in the form that `normalizeName` gives. Equal questions at one time share one query; how many are put to
+ * the servers at one time is bounded, the others wait.
  */
-export class Resolver {
+export class Resolver implements NameSource {
   readonly #network: Network
-  readonly #servers: readonly string[] | undefined
+  readonly #options: ResolverOptions
   readonly #clock: Clock
   readonly #random: (dst: Uint8Array) => void
+  readonly #tcp: TcpPool
+  readonly #slots: Slots
   readonly #cache: Cache
-  readonly #pending = new Map<string, Pending>()
+  readonly #rawCache = new RawCache()
+  readonly #pending = new SharedQuestions<Outcome>(failed('aborted', 'given up'))
+  readonly #relaying = new SharedQuestions<Relayed>({ kind: 'failed', code: 'aborted', message: 'given up' })
+  /** Servers that have kept us waiting, and until when others are asked first. */
+  readonly #slow = new Map<string, number>()
 
   constructor(network: Network, options: ResolverOptions = {}) {
     this.#network = network
-    this.#servers = options.servers
+    this.#options = options
     this.#clock = options.clock ?? systemClock
     this.#random = options.random ?? ((dst) => void randomFillSync(dst))
+    this.#tcp = new TcpPool(network, this.#clock)
+    this.#slots = new Slots(QUESTIONS, this.#clock)
     this.#cache = new Cache(options.cache)
   }
 
@@ -44,232 +74,183 @@ export class Resolver {
 
   /** Addresses of a name, IPv6 first. Rejects with {@link DialError}. */
   async resolve(name: string, options: DialOptions = {}): Promise<readonly string[]> {
-    const limit = new AbortController()
-    let expired = false
-    const onTimer = () => {
-      expired = true
-      limit.abort()
-    }
-    const cancel = this.#clock.setTimer(onTimer, options.timeout ?? RESOLVE_TIMEOUT)
-    const forward = () => limit.abort()
-    options.signal?.addEventListener('abort', forward)
-    try {
-      if (options.signal?.aborted) throw new DialError('aborted', 'given up')
-      const outcomes = await Promise.all(this.types.map((type) => this.lookup(name, type, limit.signal)))
-      const addresses = outcomes.flatMap((o) => (o.kind === 'addresses' ? o.addresses : []))
-      if (addresses.length > 0) return addresses
-      if (expired) throw new DialError('name-timed-out', `resolving ${name} took too long`)
-      throw lookupError(name, outcomes)
-    } finally {
-      cancel()
-      options.signal?.removeEventListener('abort', forward)
-    }
+    return (await findAddresses([name], this.types, this, this.#clock, options)).addresses
   }
 
   /** What is known of one name and type, from the cache or from the servers. Never rejects. */
-  lookup(name: string, type: AddressType, signal?: AbortSignal): Promise<Outcome> {
+  async lookup(name: string, type: HostType, signal?: AbortSignal): Promise<Outcome> {
     const cached = this.#cache.get(name, type, this.#clock.now())
-    if (cached !== undefined) return Promise.resolve(cached)
-    const key = `${type} ${name}`
-    let pending = this.#pending.get(key)
-    if (pending === undefined) {
-      pending = new Pending()
-      this.#pending.set(key, pending)
-      const started = pending
-      void this.#ask(name, type, started.signal).then(({ outcome, ttl }) => {
-        // One given up by all who waited was taken out already, and a newer one may be in its place.
-        if (this.#pending.get(key) === started) {
-          this.#pending.delete(key)
-          this.#cache.set(name, type, outcome, ttl, this.#clock.now())
-        }
-        started.settle(outcome)
-      })
-    }
-    const joined = pending
-    return joined.join(signal, () => {
-      if (this.#pending.get(key) === joined) this.#pending.delete(key)
-    })
+    if (cached !== undefined) return cached
+    return this.#pending.ask(
+      `${type} ${name}`,
+      signal,
+      (all) => this.#inTurn(all, failed(BUSY.code, BUSY.message), () => this.#ask(name, type, all)),
+      (outcome) => this.#cache.set(name, type, outcome, this.#clock.now()),
+    )
+  }
+
+  /** The servers' answer to a question of any type, or what is remembered of it. Never rejects. */
+  async relay(query: Query, signal?: AbortSignal): Promise<Relayed> {
+    const { name, question, flags, dnssec } = query
+    const tail = Buffer.from(question.subarray(question.length - 4)).toString('hex')
+    const key = `${name} ${tail} ${flags} ${dnssec}`
+    const cached = this.#rawCache.get(key, this.#clock.now())
+    if (cached !== undefined) return { kind: 'message', message: cached }
+    let layout: Layout | undefined
+    return this.#relaying.ask(
+      key,
+      signal,
+      (all) =>
+        this.#inTurn<Relayed>(all, BUSY, async () => {
+          const servers = this.#serversFor(name)
+          if (servers.length === 0) return noServer(name)
+          const read = (message: Buffer): Raw | undefined => {
+            const found = layoutOf(message)
+            return found === undefined ? undefined : { rcode: found.rcode, layout: found, message }
+          }
+          const deadline = this.#clock.now() + EXCHANGE_TIMEOUT
+          const reply = await exchange({ ...this.#common, servers, query, read, deadline, signal: all })
+          if (reply.kind === 'failed') return reply
+          layout = reply.response.layout
+          return { kind: 'message', message: withoutOpt(reply.response.message, layout) }
+        }),
+      (relayed) => {
+        if (relayed.kind !== 'message' || layout === undefined) return
+        this.#rawCache.set(key, relayed.message, layout, this.#clock.now())
+      },
+    )
   }
 
   /** The tunnel is gone: all queries that are under way end with `tunnel-down`. */
   close(): void {
-    for (const pending of this.#pending.values()) {
-      pending.settle(GONE)
-      pending.abort()
-    }
-    this.#pending.clear()
+    const gone = { code: 'tunnel-down', message: 'the tunnel is gone' } as const
+    this.#pending.close(failed(gone.code, gone.message))
+    this.#relaying.close({ kind: 'failed', ...gone })
     this.#cache.clear()
+    this.#rawCache.clear()
+    this.#tcp.close()
   }
 
-  async #ask(
-    name: string,
-    type: AddressType,
-    signal: AbortSignal,
-  ): Promise<{ outcome: Outcome; ttl: number }> {
-    const servers = this.#usableServers()
-    if (servers.length === 0) {
-      const message = `cannot resolve ${name}: the VPN server gave no usable DNS server; name one with --dns`
-      return { outcome: { kind: 'failed', code: 'name-failed', message }, ttl: 0 }
+  async #inTurn<T>(signal: AbortSignal, busy: T, ask: () => Promise<T>): Promise<T> {
+    if (!(await this.#slots.take(signal))) return busy
+    try {
+      return await ask()
+    } finally {
+      this.#slots.free()
     }
+  }
+
+  get #common() {
+    return {
+      network: this.#network,
+      tcp: this.#tcp,
+      clock: this.#clock,
+      random: this.#random,
+      isCrowded: () => this.#slots.isCrowded,
+      onServer: this.#onServer,
+    }
+  }
+
+  async #ask(name: string, type: HostType, signal: AbortSignal): Promise<Outcome> {
     const deadline = this.#clock.now() + EXCHANGE_TIMEOUT
-    const seen = new Set<string>([name])
+    const aliases: string[] = []
     let target = name
     let ttl = Number.POSITIVE_INFINITY
     for (;;) {
+      const servers = this.#serversFor(target)
+      if (servers.length === 0) return failed(noServer(name).code, noServer(name).message)
+      const query = hostQuery(target, TYPE_NUMBER[type])
       const reply = await exchange({
-        network: this.#network,
+        ...this.#common,
         servers,
-        name: target,
-        type,
+        query,
+        read: decodeResponse,
         deadline,
-        clock: this.#clock,
-        random: this.#random,
         signal,
       })
       if (reply.kind === 'failed') {
         const { code, message } = reply
         // RFC 9520 3.2: failures are remembered too, shortly; what happened to us is not about the name.
         const lasting = code === 'name-failed' || code === 'name-timed-out'
-        return { outcome: { kind: 'failed', code, message }, ttl: lasting ? FAILURE_TTL : 0 }
+        return failed(code, message, lasting ? FAILURE_TTL : 0)
       }
-      const { answers, rcode, negativeTtl } = reply.response
-      const chain = followChain(answers, target, type, seen)
+      const { answers, rcode, negativeTtl, soa } = reply.response
+      const chain = followChain(answers, target, type, name, aliases)
       ttl = Math.min(ttl, chain.ttl)
       if (chain.kind === 'broken') {
         const message = `cannot resolve ${name}: its CNAME records go in a circle or on for too long`
-        return { outcome: { kind: 'failed', code: 'name-failed', message }, ttl: FAILURE_TTL }
+        return failed('name-failed', message, FAILURE_TTL)
       }
-      if (chain.kind === 'addresses')
-        return { outcome: { kind: 'addresses', addresses: chain.addresses }, ttl }
+      if (chain.kind === 'found') return { kind: 'found', values: chain.values, aliases, ttl }
       // RFC 2308 2.1: the code speaks of the end of the chain.
       const nxdomain = rcode === Rcode.NXDOMAIN
       if (nxdomain || chain.end === target || negativeTtl !== undefined) {
         const message = nxdomain ? `${name} does not exist` : `${name} has no ${type} record`
-        return { outcome: { kind: 'absent', nxdomain, message }, ttl: Math.min(ttl, negativeTtl ?? 0) }
+        const rest = { ttl: Math.min(ttl, negativeTtl ?? 0), ...(soa === undefined ? {} : { soa }) }
+        return { kind: 'absent', nxdomain, message, ...rest }
+      }
+      // What is asked for next must be a name that a message can hold.
+      if (!isAskable(chain.end)) {
+        const message = `cannot resolve ${name}: it is an alias of what cannot be a name`
+        return failed('name-failed', message, FAILURE_TTL)
       }
       target = chain.end
     }
   }
 
-  #usableServers(): readonly string[] {
-    const { dnsServers, families } = this.#network
-    const usable = new Set<string>()
-    for (const text of this.#servers ?? dnsServers) {
-      const address = normalizeAddress(text)
-      if (address === undefined || !isOrdinaryAddress(address)) continue
-      if (address.includes(':') ? families.ipv6 : families.ipv4) usable.add(address)
+  readonly #onServer = ({ address }: Endpoint, answered: boolean): void => {
+    if (answered) this.#slow.delete(address)
+    else if (this.#slow.has(address) || this.#slow.size < MAX_SERVERS * 4) {
+      this.#slow.set(address, this.#clock.now() + SLOW_TIME)
+    }
+  }
+
+  /** Those that may be asked for a name, those in front that have not kept us waiting lately. */
+  #serversFor(name: string): readonly Endpoint[] {
+    const { families, dnsServers } = this.#network
+    const { zones = [], servers = dnsServers, anyServer } = this.#options
+    let zone: Zone | undefined
+    for (const other of zones) {
+      if (isWithin(name, other.domain) && other.domain.length > (zone?.domain.length ?? -1)) zone = other
+    }
+    const usable = new Map<string, Endpoint>()
+    for (const server of zone?.servers ?? servers.map((address) => ({ address, port: DNS_PORT }))) {
+      const address = normalizeAddress(server.address)
+      if (address === undefined || !(anyServer === true || isOrdinaryAddress(address))) continue
+      if (!(address.includes(':') ? families.ipv6 : families.ipv4)) continue
+      usable.set(`${address} ${server.port}`, { address, port: server.port })
       if (usable.size === MAX_SERVERS) break
     }
-    return [...usable]
+    const now = this.#clock.now()
+    const isSlow = ({ address }: Endpoint): boolean => (this.#slow.get(address) ?? 0) > now
+    const all = [...usable.values()]
+    return [...all.filter((server) => !isSlow(server)), ...all.filter(isSlow)]
   }
 }
 
-/** The error for a name of which no lookup gave an address. */
-export function lookupError(name: string, outcomes: readonly Outcome[]): DialError {
-  // That a name has no address is only certain if nobody failed to say so.
-  for (const outcome of outcomes)
-    if (outcome.kind === 'failed') return new DialError(outcome.code, outcome.message)
-  for (const outcome of outcomes) {
-    if (outcome.kind === 'absent' && outcome.nxdomain) return new DialError('name-not-found', outcome.message)
-  }
-  if (outcomes.length === 0) return new DialError('network-unreachable', 'the tunnel has no address')
-  return new DialError('name-not-found', `${name} has no address that the tunnel could reach`)
+interface Raw {
+  readonly rcode: number
+  readonly layout: Layout
+  readonly message: Buffer
 }
 
-type Chain =
-  | { readonly kind: 'addresses'; readonly addresses: readonly string[]; readonly ttl: number }
-  /** No addresses in this answer; the chain's end is still to be asked for, or has none. */
-  | { readonly kind: 'open'; readonly end: string; readonly ttl: number }
-  | { readonly kind: 'broken'; readonly ttl: number }
-
-/** Follows CNAME and DNAME records within one answer; only records of the chain count (RFC 1034 3.6.2, 6672). */
-function followChain(
-  answers: readonly HostRecord[],
-  name: string,
-  type: AddressType,
-  seen: Set<string>,
-): Chain {
-  let end = name
-  let ttl = Number.POSITIVE_INFINITY
-  for (;;) {
-    const addresses: string[] = []
-    let next: string | undefined
-    let nextTtl = 0
-    for (const record of answers) {
-      if (record.type === 'A' || record.type === 'AAAA') {
-        if (record.type !== type || record.name !== end || addresses.length === MAX_ADDRESSES) continue
-        const address = normalizeAddress(record.address)
-        // A mapped IPv4 address is not one to be reached over IPv6.
-        if (address === undefined || address.includes(':') !== (type === 'AAAA')) continue
-        addresses.push(address)
-        ttl = Math.min(ttl, record.ttl)
-      } else if (next === undefined) {
-        next = redirect(record, end)
-        nextTtl = record.ttl
-      }
-    }
-    if (addresses.length > 0) return { kind: 'addresses', addresses, ttl }
-    if (next === undefined) return { kind: 'open', end, ttl }
-    if (seen.has(next) || seen.size > MAX_CHAIN) return { kind: 'broken', ttl }
-    seen.add(next)
-    ttl = Math.min(ttl, nextTtl)
-    end = next
-  }
+interface Failure {
+  readonly kind: 'failed'
+  readonly code: DialErrorCode
+  readonly message: string
 }
 
-function redirect(record: HostRecord, name: string): string | undefined {
-  if (record.type === 'CNAME') return record.name === name ? record.target : undefined
-  if (record.type !== 'DNAME' || !name.endsWith(`.${record.name}`)) return undefined
-  const moved = name.slice(0, -record.name.length) + record.target
-  return moved.length > MAX_NAME ? undefined : moved
+function noServer(name: string): Failure {
+  const message = `cannot resolve ${name}: the VPN server gave no usable DNS server; name one with --dns`
+  return { kind: 'failed', code: 'name-failed', message }
 }
 
-/** One question that is under way, and those who wait for it. */
-class Pending {
-  readonly #controller = new AbortController()
-  readonly #waiting = new Set<(outcome: Outcome) => void>()
-
-  get signal(): AbortSignal {
-    return this.#controller.signal
-  }
-
-  /** `onLast` is called when the last one who waited has given up; the question is given up with it. */
-  join(signal: AbortSignal | undefined, onLast: () => void): Promise<Outcome> {
-    return new Promise((resolve) => {
-      const done = (outcome: Outcome): void => {
-        signal?.removeEventListener('abort', leave)
-        resolve(outcome)
-      }
-      const leave = (): void => {
-        this.#waiting.delete(done)
-        done(GIVEN_UP)
-        if (this.#waiting.size > 0) return
-        onLast()
-        this.abort()
-      }
-      this.#waiting.add(done)
-      if (signal?.aborted) leave()
-      else signal?.addEventListener('abort', leave)
-    })
-  }
-
-  settle(outcome: Outcome): void {
-    for (const done of this.#waiting) done(outcome)
-    this.#waiting.clear()
-  }
-
-  abort(): void {
-    this.#controller.abort()
-  }
-}
-
-const GIVEN_UP: Outcome = { kind: 'failed', code: 'aborted', message: 'given up' }
-const GONE: Outcome = { kind: 'failed', code: 'tunnel-down', message: 'the tunnel is gone' }
-const MAX_NAME = 253
+const BUSY: Failure = { kind: 'failed', code: 'no-resources', message: 'too many DNS queries are under way' }
+const DNS_PORT = 53
 // Ours: milliseconds, seconds, counts.
 const EXCHANGE_TIMEOUT = 10_000
-const RESOLVE_TIMEOUT = 30_000
+const SLOW_TIME = 30_000
 const FAILURE_TTL = 5
 const MAX_SERVERS = 6
-const MAX_CHAIN = 16
-const MAX_ADDRESSES = 256
+/** Under way at one time, each with a socket for each server. */
+const QUESTIONS: SlotLimits = { places: 128, waiting: 896, patience: 10_000 }

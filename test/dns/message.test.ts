@@ -1,6 +1,7 @@
 import packet from 'dns-packet'
 import t from 'tap'
-import { decodeResponse, encodeQuery } from '../../src/dns/message.js'
+import { decodeResponse } from '../../src/dns/message.js'
+import { encodeQuery, hostQuery } from '../../src/dns/wire.js'
 import { a, aaaa, cname, respond, soa } from '../helpers/dns-server.js'
 import { SeededRandom } from '../helpers/random.js'
 
@@ -15,11 +16,11 @@ const asked = {
 
 t.test('a query, octet by octet', async (t) => {
   t.equal(
-    encodeQuery(0x1234, 'a.example', 'AAAA', true).toString('hex'),
+    encodeQuery(0x1234, hostQuery('a.example', 28), true).toString('hex'),
     `12340100${'0001000000000001'}0161076578616d706c6500001c0001${'00002904d0000000000000'}`,
   )
   t.equal(
-    encodeQuery(1, 'a.b', 'A', false).toString('hex'),
+    encodeQuery(1, hostQuery('a.b', 1), false).toString('hex'),
     '0001010000010000000000000161016200' + '00010001',
   )
 })
@@ -48,10 +49,8 @@ t.test('a response', async (t) => {
     rcode: 2,
   })
   const expected = {
-    id: 0x1234,
     rcode: 18,
     truncated: false,
-    question: { name: 'www.example.com', type: 1, class: 1 },
     answers: [
       { type: 'CNAME', name: 'www.example.com', ttl: 60, target: 'edge.example.net' },
       { type: 'A', name: 'edge.example.net', ttl: 30, address: '192.0.2.1' },
@@ -59,6 +58,16 @@ t.test('a response', async (t) => {
       { type: 'AAAA', name: 'edge.example.net', ttl: 0, address: '2001:db8::1' },
     ],
     negativeTtl: 60,
+    soa: {
+      name: 'example.com',
+      mname: 'ns.example.com',
+      rname: 'root.example.com',
+      serial: 1,
+      refresh: 1,
+      retry: 1,
+      expire: 1,
+      minimum: 60,
+    },
   }
   t.same(decodeResponse(bytes), expected)
   const shifted = new Uint8Array(bytes.length + 7).fill(0xa5)
@@ -71,7 +80,7 @@ t.test('a response', async (t) => {
 })
 
 t.test('not a response', async (t) => {
-  t.equal(decodeResponse(encodeQuery(1, 'a.b', 'A', true)), undefined, 'a query')
+  t.equal(decodeResponse(encodeQuery(1, hostQuery('a.b', 1), true)), undefined, 'a query')
   const status = respond(asked)
   status.writeUInt16BE(status.readUInt16BE(2) | 0x1000, 2)
   t.equal(decodeResponse(status), undefined, 'another opcode')
@@ -124,6 +133,22 @@ t.test('hostile messages', async (t) => {
   t.same(decodeResponse(chaos)?.answers, [], 'another class')
 })
 
+t.test('dots inside labels: a mailbox has them, and services; a host has none', async (t) => {
+  // first\\.last.a, the mailbox of a zone (RFC 1035 5.3)
+  const zone = '00 0a66697273742e6c617374 c00c 00000001 00000001 00000001 00000001 0000003c'
+  const head = Buffer.from('12348183000100000001000001610000010001', 'hex')
+  const length = Buffer.from(zone.replaceAll(' ', ''), 'hex').length.toString(16).padStart(4, '0')
+  const record = Buffer.from(`c00c000600010000003c${length}${zone}`.replaceAll(' ', ''), 'hex')
+  t.match(decodeResponse(Buffer.concat([head, record])), { rcode: 3, negativeTtl: 60 })
+
+  const services = crafted(
+    2,
+    'c00c 000c 0001 0000003c 0006 03612e62 c00c  c00c 000c 0001 0000003c 0004 0162 c00c',
+  )
+  t.match(decodeResponse(services), { answers: [{ type: 'PTR', target: 'b.a' }] }, 'the other is passed over')
+  t.equal(decodeResponse(services)?.answers.length, 1)
+})
+
 t.test('a name has a bounded number of pointers', async (t) => {
   // A record of another type holds a chain of pointers, each to the one before; the next record's name starts
   // at the last of them. Thousands of such names would keep a reader busy for seconds.
@@ -160,7 +185,7 @@ t.test('fuzz: any octets give a response or nothing', async (t) => {
 })
 
 t.test('the library agrees with what is encoded', async (t) => {
-  const query = packet.decode(encodeQuery(7, 'a.example', 'A', true))
+  const query = packet.decode(encodeQuery(7, hostQuery('a.example', 1), true))
   t.match(query, {
     id: 7,
     type: 'query',

@@ -1,5 +1,6 @@
 import t, { type Test } from 'tap'
 import { Resolver, type ResolverOptions } from '../../src/dns/resolver.js'
+import { hostQuery } from '../../src/dns/wire.js'
 import { a, aaaa, cname, respond, type Script, serveDns, soa } from '../helpers/dns-server.js'
 import { MemoryNetwork, type MemoryNetworkOptions } from '../helpers/memory-network.js'
 import { SeededRandom } from '../helpers/random.js'
@@ -15,6 +16,7 @@ function setup(options: MemoryNetworkOptions = {}, resolverOptions: ResolverOpti
   const resolver = new Resolver(network, { clock, random, ...resolverOptions })
   /** Nothing may stay behind a question, whatever came of it. */
   const clean = (t: Test) => {
+    resolver.close()
     t.equal(network.udpSockets.size, 0, 'no UDP socket is left')
     t.equal(network.flows.size, 0, 'no connection is left')
     t.equal(clock.pending, 0, 'no timer is left')
@@ -428,4 +430,293 @@ t.test('the tunnel goes down', async (t) => {
   network.down()
   await t.rejects(waiting, { code: 'tunnel-down' })
   clean(t)
+})
+
+t.test('one connection to a server for several questions, and a new one when it was ended', async (t) => {
+  const { clock, network, resolver } = setup()
+  const log = serveDns(network, ONE, (asked) =>
+    asked.tcp ? fixed('192.0.2.1')(asked) : respond(asked, { truncated: true }),
+  )
+  const dialled = () => network.attempts.length
+  const resolve = (...names: string[]) => clock.run(Promise.all(names.map((name) => resolver.resolve(name))))
+  await resolve('a.example', 'b.example', 'c.example')
+  t.equal(dialled(), 1, 'together')
+  await resolve('d.example')
+  t.equal(dialled(), 1, 'one after the other')
+  t.equal(log.filter((x) => x.tcp).length, 4)
+  await clock.advance(5_000)
+  t.equal(network.flows.size, 0, 'idle for a while, it is ended')
+  t.equal(clock.pending, 0)
+  await resolve('e.example')
+  t.equal(dialled(), 2)
+  // The server ends it just when the next question is on its way.
+  for (const flow of network.flows) flow.abort('reset', 'reset')
+  await resolve('f.example')
+  t.equal(dialled(), 3, 'asked again at once')
+  t.equal(log.filter((x) => x.tcp && x.name === 'f.example').length, 1)
+  const order: string[] = []
+  await clock.run(
+    Promise.all(['g.example', 'h.example'].map(async (x) => order.push(x, ...(await resolver.resolve(x))))),
+  )
+  resolver.close()
+  await clock.settle()
+  t.equal(network.flows.size, 0)
+  t.equal(clock.pending, 0)
+})
+
+t.test('answers over one connection in any order, in any pieces', async (t) => {
+  const { clock, network, resolver, clean } = setup()
+  network.listenUdp(ONE, 53, (data, reply) => {
+    const cut = Buffer.from(data)
+    cut.writeUInt16BE(0x8380, 2)
+    reply(cut)
+  })
+  network.listen(ONE, 53, (flow) => {
+    let received = Buffer.alloc(0)
+    flow.handler = {
+      onReadable() {
+        for (let view = flow.peek(); view.length > 0; view = flow.peek()) {
+          received = Buffer.concat([received, view])
+          flow.consume(view.length)
+        }
+        const queries: Buffer[] = []
+        for (let o = 0; o + 2 <= received.length; o += 2 + received.readUInt16BE(o)) {
+          queries.push(received.subarray(o + 2, o + 2 + received.readUInt16BE(o)))
+        }
+        if (queries.length < 3) return
+        const answers = queries.reverse().map((raw, i) => {
+          const id = raw.readUInt16BE(0)
+          const name = raw.toString('latin1', 13, 14)
+          const asked = { id, name: `${name}.example`, type: 'A', edns: true, tcp: true, raw }
+          const answer = fixed(`192.0.2.${i + 1}`)(asked) as Buffer
+          return Buffer.concat([Buffer.of(answer.length >> 8, answer.length & 255), answer])
+        })
+        for (const octet of Buffer.concat(answers)) flow.write(Uint8Array.of(octet))
+      },
+      onWritable() {},
+      onClose() {},
+    }
+  })
+  const found = await clock.run(Promise.all(['a', 'b', 'c'].map((x) => resolver.resolve(`${x}.example`))))
+  t.same(found.flat().sort(), ['192.0.2.1', '192.0.2.2', '192.0.2.3'])
+  t.equal(network.attempts.length, 1)
+  clean(t)
+})
+
+t.test('a server that kept us waiting is asked last for a while', async (t) => {
+  const { clock, network, resolver, clean } = setup()
+  const silent: string[] = []
+  let answers = false
+  serveDns(network, ONE, (asked) => {
+    silent.push(asked.name)
+    return answers ? fixed('192.0.2.1')(asked) : undefined
+  })
+  const second = serveDns(network, TWO, fixed('192.0.2.2'))
+  let start = clock.now()
+  await clock.run(resolver.resolve('a.example'))
+  t.equal(clock.now() - start, 2000)
+  start = clock.now()
+  for (const name of ['b.example', 'c.example']) await clock.run(resolver.resolve(name))
+  t.equal(clock.now(), start, 'nobody waits for it again')
+  t.same(silent, ['a.example'])
+  answers = true
+  await clock.advance(30_000)
+  t.same(await clock.run(resolver.resolve('d.example')), ['192.0.2.1'], 'and then it is first again')
+  t.equal(second.length, 3)
+  clean(t)
+})
+
+t.test('questions under way are bounded', async (t) => {
+  const { clock, network, resolver, clean } = setup()
+  serveDns(network, ONE, () => undefined)
+  const all = Array.from({ length: 1100 }, (_, i) => resolver.lookup(`h${i}.example`, 'A'))
+  const same = resolver.lookup('h0.example', 'A')
+  const busy = await Promise.all(all.slice(128, 204))
+  t.ok(
+    busy.every((x) => x.kind === 'failed' && x.code === 'no-resources' && x.ttl === 0),
+    'too many wait: the first of them go',
+  )
+  t.equal(network.udpSockets.size, 128)
+  await clock.advance(3_000)
+  t.equal(network.udpSockets.size, 256, 'one for each server')
+  // In the midst of it, somebody asks for what there is.
+  const log = serveDns(network, ONE, ({ name, ...asked }) =>
+    name === 'good.example' ? fixed('192.0.2.1')({ name, ...asked }) : undefined,
+  )
+  const good = resolver.resolve('good.example')
+  const relayed = resolver.relay(hostQuery('good.example', 16))
+  await clock.advance(1_100)
+  t.same(await good, ['192.0.2.1'], 'the last comes first, as soon as others have had their time')
+  t.match(await relayed, { kind: 'message' })
+  t.match(await same, { kind: 'failed', code: 'name-timed-out' })
+  t.equal(log.filter((x) => x.name === 'good.example').length, 2)
+  await clock.advance(6_000)
+  t.match(await all[300], { kind: 'failed', code: 'no-resources' }, 'nobody waits for ever')
+  await clock.advance(20_000)
+  t.ok((await Promise.all(all)).every((x) => x.kind === 'failed'))
+  t.same(await clock.run(resolver.resolve('good.example')), ['192.0.2.1'])
+  clean(t)
+
+  const waiting = setup()
+  const many = Array.from({ length: 200 }, (_, i) => waiting.resolver.lookup(`h${i}.example`, 'A'))
+  const abort = new AbortController()
+  const left = waiting.resolver.lookup('left.example', 'A', abort.signal)
+  await waiting.clock.settle()
+  abort.abort()
+  t.match(await left, { kind: 'failed', code: 'aborted' })
+  waiting.resolver.close()
+  t.ok((await Promise.all(many)).every((x) => x.kind === 'failed' && x.code === 'tunnel-down'))
+  waiting.clean(t)
+})
+
+t.test('a query that is repeated is the same, from the same port', async (t) => {
+  const { clock, network, resolver, clean } = setup({ dnsServers: [ONE] })
+  const ports = new Set<number>()
+  const queries = new Set<string>()
+  network.listenUdp(ONE, 53, (data, _reply, from) => {
+    ports.add(from.port)
+    queries.add(Buffer.from(data).toString('hex'))
+  })
+  const sent = network.openUdp.bind(network)
+  let sockets = 0
+  network.openUdp = (options) => {
+    sockets++
+    return sent(options)
+  }
+  await t.rejects(clock.run(resolver.resolve('host.example')), { code: 'name-timed-out' })
+  t.equal(sockets, 1)
+  t.equal(ports.size, 1)
+  t.equal(queries.size, 1, 'every other would be one more for a forger to hit')
+  clean(t)
+})
+
+t.test('aliases to names that no host has, as reverse zones hold them', async (t) => {
+  const { clock, network, resolver, clean } = setup()
+  const log = serveDns(network, ONE, (asked) => {
+    if (asked.name === '1.2.0.192.in-addr.arpa')
+      return respond(asked, { answers: [cname(asked.name, '1.0/25.2.0.192.in-addr.arpa')] })
+    return respond(asked, { answers: [{ type: 'PTR', name: asked.name, ttl: 60, data: 'host.example' }] })
+  })
+  const found = await clock.run(resolver.lookup('1.2.0.192.in-addr.arpa', 'PTR'))
+  t.match(found, { kind: 'found', values: ['host.example'] }, 'RFC 2317')
+  t.same(
+    log.map((x) => x.name),
+    ['1.2.0.192.in-addr.arpa', '1.0/25.2.0.192.in-addr.arpa'],
+  )
+  serveDns(network, ONE, (asked) => respond(asked, { answers: [cname(asked.name, 'no such name.example')] }))
+  const bad = await clock.run(resolver.lookup('x.example', 'A'))
+  t.match(bad, { kind: 'failed', code: 'name-failed', message: /alias of what cannot be a name/ })
+  clean(t)
+})
+
+t.test('what there is not, and what failed, is remembered as long as the standards say', async (t) => {
+  const { clock, network, resolver } = setup({ dnsServers: [ONE], ipv6: true })
+  const script: Record<string, Script> = {
+    // RFC 2308 5: the smaller of the two; neither for longer than three hours.
+    'ttl.example': (asked) => respond(asked, { rcode: 3, authorities: [soa('example', 10, 100)] }),
+    'long.example': (asked) => respond(asked, { rcode: 3, authorities: [soa('example', 90_000, 90_000)] }),
+    'bare.example': (asked) => respond(asked, { rcode: 3 }),
+    'empty.example': (asked) => respond(asked, { authorities: [soa('example', 100, 20)] }),
+    'alias.example': (asked) =>
+      respond(asked, {
+        answers: [cname(asked.name, 'gone.example', 5)],
+        rcode: 3,
+        authorities: [soa('example', 100, 100)],
+      }),
+    'day.example': (asked) => respond(asked, { answers: [a(asked.name, '192.0.2.1', 1_000_000)] }),
+    'silent.example': () => undefined,
+  }
+  const log = serveDns(network, ONE, (asked) => script[asked.name]?.(asked))
+  const look = (name: string, type: 'A' | 'AAAA' = 'A') => clock.run(resolver.lookup(name, type))
+  /** Whether it takes a new query. */
+  const isAsked = async (name: string, type: 'A' | 'AAAA' = 'A') => {
+    log.length = 0
+    await look(name, type)
+    return log.length > 0
+  }
+  for (const [name, seconds, kind] of [
+    ['ttl.example', 10, 'absent'],
+    ['long.example', 10_800, 'absent'],
+    ['empty.example', 20, 'absent'],
+    ['alias.example', 5, 'absent'],
+    ['day.example', 86_400, 'found'],
+    // RFC 9520 3.2: five seconds for those who do not answer.
+    ['silent.example', 5, 'failed'],
+  ] as const) {
+    t.equal((await look(name)).kind, kind, name)
+    await clock.advance(seconds * 1000 - 1)
+    t.equal(await isAsked(name), false, `${name} holds`)
+    await clock.advance(1)
+    t.equal(await isAsked(name), true, `${name} is over`)
+  }
+  t.equal(await isAsked('bare.example'), true)
+  t.equal(await isAsked('bare.example'), true, 'without an SOA record nothing says how long')
+  await look('ttl.example')
+  t.equal(await isAsked('ttl.example', 'AAAA'), false, 'what does not exist has nothing of any type')
+  await look('empty.example')
+  t.equal(await isAsked('empty.example', 'AAAA'), true, 'what has no A record may have others')
+})
+
+t.test('DNAME, also beyond the answer, and chains at their limits', async (t) => {
+  const { clock, network, resolver, clean } = setup()
+  const dname = (name: string, data: string) => ({ type: 'DNAME' as const, name, ttl: 60, data })
+  const log = serveDns(network, ONE, (asked) => {
+    const { name } = asked
+    if (name.endsWith('.old.example'))
+      return respond(asked, { answers: [dname('old.example', 'new.example')] })
+    if (name.endsWith('.long.example'))
+      return respond(asked, { answers: [dname('long.example', `${'x'.repeat(60)}.`.repeat(3).slice(0, -1))] })
+    if (name === 'old.example') return respond(asked, { answers: [dname('old.example', 'new.example')] })
+    const step = /^s(\d+)\.example$/.exec(name)?.[1]
+    if (step === undefined) return fixed('192.0.2.7')(asked)
+    return Number(step) === 0
+      ? fixed('192.0.2.1')(asked)
+      : respond(asked, { answers: [cname(name, `s${Number(step) - 1}.example`)] })
+  })
+  const look = (name: string) => clock.run(resolver.lookup(name, 'A'))
+  t.match(await look('www.old.example'), {
+    kind: 'found',
+    values: ['192.0.2.7'],
+    aliases: ['www.new.example'],
+  })
+  t.match(await look('old.example'), { kind: 'absent' }, 'it says nothing of its own name (RFC 6672 2.3)')
+  t.same(
+    log.splice(0).map((x) => x.name),
+    ['www.old.example', 'www.new.example', 'old.example'],
+  )
+  // RFC 6672 2.2: what it makes may be too long for a name.
+  t.match(await look(`${'y.'.repeat(60)}long.example`), { kind: 'absent' })
+  t.match(await look('s16.example'), { kind: 'found', values: ['192.0.2.1'] })
+  t.equal(log.splice(0).length, 18)
+  t.match(await look('s17.example'), { kind: 'failed', code: 'name-failed', message: /circle/ })
+  t.equal(log.length, 17)
+  clean(t)
+})
+
+t.test('EDNS and TCP together', async (t) => {
+  const { clock, network, resolver, clean } = setup({ dnsServers: [ONE] })
+  // An old server that knows neither, and has a long answer.
+  const log = serveDns(network, ONE, (asked) => {
+    if (asked.edns) return respond(asked, { rcode: 1, noQuestion: true })
+    return asked.tcp ? fixed('192.0.2.1')(asked) : respond(asked, { truncated: true })
+  })
+  t.same(await clock.run(resolver.resolve('host.example')), ['192.0.2.1'])
+  t.same(
+    log.map(({ edns, tcp }) => [edns, tcp]),
+    [
+      [true, false],
+      [false, false],
+      [false, true],
+    ],
+  )
+  clean(t)
+
+  const size = setup({ dnsServers: [ONE] })
+  const raw: Buffer[] = []
+  serveDns(size.network, ONE, (asked) => {
+    raw.push(Buffer.from(asked.raw))
+    return fixed('192.0.2.1')(asked)
+  })
+  await size.clock.run(size.resolver.resolve('host.example'))
+  t.equal(raw[0]?.subarray(-11).toString('hex'), '00002904d0000000000000', 'OPT with 1232 octets, no options')
 })

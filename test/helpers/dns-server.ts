@@ -43,18 +43,17 @@ function serveTcp(flow: MemoryFlow, answer: (data: Uint8Array) => readonly Buffe
         received = Buffer.concat([received, view])
         flow.consume(view.length)
       }
-      if (received.length < 2 || received.length < 2 + received.readUInt16BE(0)) {
-        if (flow.ended) flow.end()
-        return
+      while (received.length >= 2 && received.length >= 2 + received.readUInt16BE(0)) {
+        const query = received.subarray(2, 2 + received.readUInt16BE(0))
+        received = received.subarray(2 + query.length)
+        for (const message of answer(query)) {
+          const length = Buffer.alloc(2)
+          length.writeUInt16BE(message.length)
+          flow.write(length)
+          flow.write(message)
+        }
       }
-      const query = received.subarray(2, 2 + received.readUInt16BE(0))
-      received = received.subarray(2 + query.length)
-      for (const message of answer(query)) {
-        const length = Buffer.alloc(2)
-        length.writeUInt16BE(message.length)
-        flow.write(length)
-        flow.write(message)
-      }
+      if (flow.ended) flow.end()
     },
     onWritable() {},
     onClose() {},

@@ -1,0 +1,275 @@
+import { setMaxListeners } from 'node:events'
+import {
+  type DatagramFlow,
+  DialError,
+  type Endpoint,
+  type HostPort,
+  type UdpFlow,
+  type UdpHandler,
+} from '../tunnel/dialer.js'
+import type { Clock } from './clock.js'
+import type { Found } from './lookups.js'
+import { normalizeAddress } from './names.js'
+
+/** What a socket has to know of the names and rules around it. */
+export interface DatagramHost {
+  readonly clock: Clock
+  /**
+   * An address to send to, or undefined: `host` is a name to be resolved. Throws {@link DialError} for what is
+   * neither, or not allowed.
+   */
+  addressOf(host: string): string | undefined
+  /** Only addresses that are allowed. Rejects with {@link DialError}. */
+  resolve(host: string, signal: AbortSignal): Promise<Found>
+  /** What names and rules belong to: once it is another object, nothing holds that was known before. */
+  tunnel(): object | undefined
+}
+
+/** A host that was sent to, under the text it was called by. */
+interface Destination {
+  /** Undefined while it is not known. */
+  endpoint: Endpoint | undefined
+  /** Whose datagrams are from this host. */
+  addresses: readonly string[]
+  /** On the host's clock; what failed is not tried again before. */
+  expires: number
+  resolving: boolean
+}
+
+interface Waiting {
+  readonly data: Uint8Array
+  readonly to: HostPort
+}
+
+/** One UDP socket of a tunnel to hosts by name too. */
+export class NamedDatagrams implements DatagramFlow {
+  handler: UdpHandler | undefined
+  readonly #host: DatagramHost
+  readonly #udp: UdpFlow
+  /** A remote host by name: others' datagrams are not delivered. */
+  readonly #only: HostPort | undefined
+  readonly #destinations = new Map<string, Destination>()
+  #tunnel: object | undefined
+  #lookups = newLookups()
+  #resolving = 0
+  #waiting: Waiting[] = []
+  #waitingOctets = 0
+  #closed = false
+
+  /** `only`: a host by name; one by address is the business of `udp`. */
+  constructor(host: DatagramHost, udp: UdpFlow, only?: HostPort) {
+    this.#host = host
+    this.#udp = udp
+    this.#only = only
+    this.#tunnel = host.tunnel()
+    udp.handler = {
+      onDatagram: (data, from) => {
+        if (!this.#closed && this.#isWanted(from)) this.handler?.onDatagram(data, from)
+      },
+      onError: (error) => {
+        if (error.code === 'tunnel-down') this.#end(error)
+        else this.#tell(error)
+      },
+    }
+    this.#resolveOnly()
+  }
+
+  get local(): Endpoint {
+    return this.#udp.local
+  }
+
+  send(data: Uint8Array, to: HostPort): void {
+    if (this.#closed) return
+    const tunnel = this.#host.tunnel()
+    if (tunnel !== this.#tunnel) this.#onOther(tunnel)
+    if (!Number.isInteger(to.port) || to.port < 1 || to.port > 65_535) {
+      this.#tellSoon(new DialError('not-allowed', `${to.port} is not a port to send to`))
+      return
+    }
+    let destination = this.#destinations.get(to.host)
+    const isOld = destination?.resolving === false && destination.expires <= this.#host.clock.now()
+    if (destination === undefined || (isOld && destination.endpoint === undefined)) {
+      destination = this.#newDestination(to)
+    } else if (isOld) {
+      // What is known stays in use until there is something newer.
+      this.#resolve(to.host, destination)
+    }
+    const { endpoint } = destination
+    if (endpoint !== undefined) {
+      // Most datagrams go where the one before went, and need no new object.
+      if (endpoint.port !== to.port) destination.endpoint = { address: endpoint.address, port: to.port }
+      this.#pass(data, destination.endpoint ?? endpoint)
+    } else if (destination.resolving) this.#queue(data, to)
+  }
+
+  close(): void {
+    if (this.#closed) return
+    this.#closed = true
+    this.#lookups.abort()
+    this.#destinations.clear()
+    this.#waiting = []
+    this.#udp.close()
+  }
+
+  /** The socket goes on in another tunnel, unless its own network says otherwise; what names meant does not. */
+  #onOther(tunnel: object | undefined): void {
+    this.#tunnel = tunnel
+    this.#lookups.abort()
+    this.#lookups = newLookups()
+    this.#resolving = 0
+    this.#destinations.clear()
+    this.#waiting = []
+    this.#waitingOctets = 0
+    this.#resolveOnly()
+  }
+
+  #resolveOnly(): void {
+    const host = this.#only?.host
+    if (host !== undefined) this.#resolve(host, this.#remember(host))
+  }
+
+  #newDestination(to: HostPort): Destination {
+    const destination = this.#remember(to.host)
+    try {
+      const address = this.#host.addressOf(to.host)
+      if (address === undefined) this.#resolve(to.host, destination)
+      else {
+        destination.endpoint = { address, port: to.port }
+        destination.expires = Number.POSITIVE_INFINITY
+      }
+    } catch (error) {
+      this.#fail(destination, error)
+    }
+    return destination
+  }
+
+  #remember(host: string): Destination {
+    if (this.#destinations.size >= MAX_DESTINATIONS) {
+      for (const [name, old] of this.#destinations) {
+        if (old.resolving || name === this.#only?.host) continue
+        this.#destinations.delete(name)
+        break
+      }
+    }
+    const destination: Destination = {
+      endpoint: undefined,
+      addresses: [],
+      expires: 0,
+      resolving: false,
+    }
+    // When all are being resolved there is no room, and this one is not kept: its datagrams are dropped.
+    if (this.#destinations.size < MAX_DESTINATIONS) this.#destinations.set(host, destination)
+    return destination
+  }
+
+  #resolve(name: string, destination: Destination): void {
+    if (this.#destinations.get(name) !== destination) return
+    if (this.#resolving >= MAX_RESOLVING) {
+      if (destination.endpoint === undefined) this.#destinations.delete(name)
+      return
+    }
+    this.#resolving++
+    destination.resolving = true
+    this.#host.resolve(name, this.#lookups.signal).then(
+      ({ addresses, ttl }) => {
+        if (this.#closed || this.#destinations.get(name) !== destination) return
+        this.#resolving--
+        destination.resolving = false
+        destination.expires = this.#host.clock.now() + Math.max(MIN_TTL, ttl) * 1000
+        const old = destination.endpoint
+        destination.addresses = addresses
+        // A name of several addresses stays at the one that a conversation goes on with.
+        const address =
+          old !== undefined && addresses.includes(old.address) ? old.address : (addresses[0] ?? '')
+        destination.endpoint = { address, port: old?.port ?? 0 }
+        this.#release(name, destination)
+      },
+      (error) => {
+        if (this.#closed || this.#destinations.get(name) !== destination) return
+        this.#resolving--
+        destination.resolving = false
+        if (error instanceof DialError && error.code === 'tunnel-down') {
+          // The end of the socket is told by its own network; the next datagram asks anew.
+          this.#destinations.delete(name)
+          this.#tellSoon(new DialError('tunnel-reconnecting', error.message))
+        } else if (destination.endpoint !== undefined) {
+          destination.expires = this.#host.clock.now() + REMEMBERED_FAILURE
+        } else this.#fail(destination, error)
+        this.#release(name, destination)
+      },
+    )
+  }
+
+  /** What has waited for `name` goes out, or nowhere. */
+  #release(name: string, destination: Destination): void {
+    const all = this.#waiting
+    this.#waiting = []
+    this.#waitingOctets = 0
+    for (const { data, to } of all) {
+      if (to.host !== name) this.#queue(data, to)
+      else if (destination.endpoint !== undefined && !this.#closed) {
+        this.#pass(data, { address: destination.endpoint.address, port: to.port })
+      }
+    }
+  }
+
+  #queue(data: Uint8Array, to: HostPort): void {
+    if (this.#waiting.length >= MAX_WAITING || this.#waitingOctets + data.length > MAX_WAITING_OCTETS) return
+    this.#waiting.push({ data: Uint8Array.from(data), to: { host: to.host, port: to.port } })
+    this.#waitingOctets += data.length
+  }
+
+  #pass(data: Uint8Array, to: Endpoint): void {
+    try {
+      this.#udp.send(data, to)
+    } catch (error) {
+      const failure = error instanceof DialError ? error : new DialError('aborted', String(error))
+      if (failure.code === 'tunnel-down') queueMicrotask(() => this.#end(failure))
+      else this.#tellSoon(failure)
+    }
+  }
+
+  #isWanted(from: Endpoint): boolean {
+    if (this.#only === undefined) return true
+    if (from.port !== this.#only.port) return false
+    const addresses = this.#destinations.get(this.#only.host)?.addresses
+    return addresses?.includes(normalizeAddress(from.address) ?? '') === true
+  }
+
+  /** Told once; what is sent there meanwhile is dropped. */
+  #fail(destination: Destination, error: unknown): void {
+    destination.expires = this.#host.clock.now() + REMEMBERED_FAILURE
+    this.#tellSoon(error instanceof DialError ? error : new DialError('aborted', String(error)))
+  }
+
+  /** Never from inside send(). */
+  #tellSoon(error: DialError): void {
+    queueMicrotask(() => this.#tell(error))
+  }
+
+  #tell(error: DialError): void {
+    if (!this.#closed) this.handler?.onError(error)
+  }
+
+  #end(error: DialError): void {
+    if (this.#closed) return
+    const { handler } = this
+    this.close()
+    handler?.onError(error)
+  }
+}
+
+/** One signal for all lookups of a socket, which are more than Node takes for sound. */
+function newLookups(): AbortController {
+  const controller = new AbortController()
+  setMaxListeners(0, controller.signal)
+  return controller
+}
+
+// Ours: counts, octets, seconds, milliseconds.
+const MAX_DESTINATIONS = 256
+const MAX_RESOLVING = 32
+const MAX_WAITING = 32
+const MAX_WAITING_OCTETS = 65_536
+const MIN_TTL = 5
+const REMEMBERED_FAILURE = 5_000
