@@ -84,13 +84,14 @@ const IPV6_MIN_MTU = 1280
 /** Without RADIUS: most clients take the first of these at once. */
 const LOCAL_METHODS = ['mschapv2', 'eap-mschapv2', 'chap', 'pap'] as const
 /** TCP connections of one client: each costs a socket of the host. */
-const MAX_CONNECTIONS = 1024
+const DEFAULT_MAX_CONNECTIONS = 1024
 /** Of these, such whose far side has not answered; and in the listener's queue. */
 const MAX_OPENING = 512
 /** Octets of a connection in each direction: what a client that does not read, or acknowledge, can make us hold. */
 const BUFFER = 512 * 1024
-/** And of all its connections together, which a client that does not read could have a thousand of. */
-const MEMORY = 64 * 1024 * 1024
+/** And of all its connections together, for each that it may have, which a client that does not read could use. */
+const MEMORY_EACH = 64 * 1024
+const LEAST_MEMORY = 16 * 1024 * 1024
 const CLOSE_TIMEOUT = 2_500
 /** From the HTTP handshake until LCP is agreed on, at most: clients that know what they want need two round trips. */
 const BEGIN_TIMEOUT = 30_000
@@ -149,13 +150,14 @@ export class ClientCall implements CallOwner, EgressTcpHost {
     const { options } = context
     const random = (dst: Uint8Array): void => void randomFillSync(dst)
     const mtu = options.mtu ?? DEFAULT_MTU
+    const connections = options.maxConnections ?? DEFAULT_MAX_CONNECTIONS
     this.stack = new NetStack({
       mtu,
       random,
       anyAddress: true,
       limits: {
-        connections: MAX_CONNECTIONS,
-        memory: MEMORY,
+        connections,
+        memory: Math.max(LEAST_MEMORY, connections * MEMORY_EACH),
         backlog: MAX_OPENING,
         receiveBuffer: BUFFER / 2,
         receiveBufferMax: BUFFER,

@@ -5,6 +5,7 @@ import { type FlowHost, StackFlow } from '../link/stack-flow.js'
 
 /** So that a slow socket's window opens in steps and not all at once. */
 const MAX_WRITE = 262_144
+const NOTHING = new Uint8Array(0)
 
 /** Who has an {@link EgressTcp}, and is told how it fares. */
 export interface EgressTcpHost extends FlowHost {
@@ -76,7 +77,17 @@ export class EgressTcp implements FlowHandler {
     this.socket.on('data', (chunk: Buffer) => {
       if (this.flow !== undefined && !this.flow.write(chunk)) this.socket.pause()
     })
-    this.socket.once('end', () => this.flow?.end())
+    this.socket.once('end', () => this.farEnd())
+  }
+
+  /**
+   * The far side sends no more, or so libuv says: it says the same of an RST right behind data. To write nothing
+   * fails then, and what was cut off must not look complete to the client.
+   */
+  private farEnd(): void {
+    const { socket } = this
+    if (socket.destroyed || socket.writableEnded || socket.writableLength > 0) this.flow?.end()
+    else socket.write(NOTHING, (error) => error || this.flow?.end())
   }
 
   private failed(error: NodeJS.ErrnoException): void {

@@ -40,6 +40,8 @@ export interface GatewayOptions {
   readonly allowLoopback?: boolean
   /** Calls at one time; 0 to 65535, default 256. */
   readonly maxCalls?: number
+  /** TCP connections through one call; from 1, default 1024. Each costs a socket of the host. */
+  readonly maxConnections?: number
   /** Connections of clients that have not signed in; from 1, default 256. A quarter of them may be in TLS's handshake. */
   readonly maxStrangers?: number
   /** Of these, such of one address (a /64 of IPv6); from 1, default 32. More than are here counts as all. */

@@ -1,5 +1,5 @@
 import { createSocket } from 'node:dgram'
-import { type AddressInfo, connect as connectTcp } from 'node:net'
+import { type AddressInfo, connect as connectTcp, createServer as createTcp } from 'node:net'
 import { connect as connectTls, type TLSSocket } from 'node:tls'
 import t from 'tap'
 import { makeCertificate } from '../../src/gateway/certificate.js'
@@ -94,7 +94,7 @@ t.test('loopback of the host is out of reach unless allowed', async (t) => {
   const server = await gateway()
   const tunnel = await tunnelTo(server)
   await t.rejects(tunnel.connect({ address: '192.168.30.1', port: far.port }), { code: 'refused' })
-  const udp = tunnel.openUdp({ address: '192.168.30.1', port: far.port })
+  const udp = tunnel.openUdp({ remote: { address: '192.168.30.1', port: far.port } })
   const error = await new Promise<DialError>((resolve) => {
     udp.handler = { onDatagram() {}, onError: resolve }
     udp.send(new Uint8Array(3), { address: '192.168.30.1', port: far.port })
@@ -144,4 +144,52 @@ t.test('strangers that say nothing, or nonsense, cost nothing but their connecti
   quiet.on('error', () => {})
   await server.close()
   t.pass('and the gateway closes')
+})
+
+t.test('a far side that resets behind its data has not ended', async (t) => {
+  const far = createTcp((socket) => {
+    socket.on('error', () => {})
+    socket.once('data', () => socket.write('half of it', () => socket.resetAndDestroy()))
+  })
+  await new Promise<void>((done) => far.listen(0, '127.0.0.1', done))
+  const { port } = far.address() as AddressInfo
+  const server = await gateway({ allowLoopback: true })
+  const tunnel = await tunnelTo(server)
+  for (let i = 0; i < 5; i++) {
+    const flow = await tunnel.connect({ address: tunnel.info.peer ?? '', port })
+    let ended = false
+    const code = await new Promise((resolve) => {
+      flow.handler = {
+        onReadable: () => {
+          flow.consume(flow.readable)
+          ended ||= flow.ended
+          if (flow.ended) flow.end()
+        },
+        onWritable: () => {},
+        onClose: (error) => resolve(error?.code),
+      }
+      flow.write(Buffer.from('give it to me'))
+    })
+    t.equal(code, 'reset')
+    t.notOk(ended, 'nor looked as if it had')
+  }
+  await tunnel.close()
+  await server.close()
+  await new Promise((done) => far.close(done))
+})
+
+t.test('as many connections as one client may have, and no more', async (t) => {
+  const far = createTcp((socket) => void socket.on('error', () => {}))
+  await new Promise<void>((done) => far.listen(0, '127.0.0.1', done))
+  const { port } = far.address() as AddressInfo
+  const server = await gateway({ allowLoopback: true, maxConnections: 3 })
+  const tunnel = await tunnelTo(server)
+  const to = { address: tunnel.info.peer ?? '', port }
+  const flows = [await tunnel.connect(to), await tunnel.connect(to), await tunnel.connect(to)]
+  await t.rejects(tunnel.connect(to, { timeout: 300 }), { code: 'timed-out' })
+  flows[0]?.reset()
+  t.ok(await tunnel.connect(to), 'and then there is room')
+  await tunnel.close()
+  await server.close()
+  await new Promise((done) => far.close(done))
 })
