@@ -1,29 +1,35 @@
-import type { Flow } from '../tunnel/dialer.js'
-import type { Client, Stage } from './client.js'
-import { Relay } from './relay.js'
+import type { Client, RejectReason, Stage } from './client.js'
 import { SocksReply, type SocksReplyCode } from './replies.js'
+import { SocksBind } from './socks-bind.js'
+import { SOCKS5, type SocksCall } from './socks-call.js'
+import { SocksConnect } from './socks-connect.js'
+import type { SocksQuotas } from './socks-quota.js'
+import { socksResolve, socksResolvePtr } from './socks-resolve.js'
+import { SocksUdp } from './socks-udp.js'
 import {
   emitMethod,
-  emitReply,
-  MAX_REPLY,
+  emitPasswordStatus,
   PASSWORD_VERSION,
-  passwordMessageLength,
   readGreeting,
+  readPassword,
   readRequest,
   SocksCommand,
   SocksMethod,
-  type SocksRequest,
 } from './socks5.js'
 
-/** A SOCKS5 client from its greeting to the relay, RFC 1928. */
+/** A SOCKS5 client from its greeting to its request, RFC 1928 and 1929. */
 export class SocksSession implements Stage {
   readonly #client: Client
-  #state: 'greeting' | 'request' | 'dialing' = 'greeting'
-  /** Octets not yet understood; while dialling, those that belong behind the connection. */
+  readonly #quotas: SocksQuotas
+  #state: 'greeting' | 'password' | 'request' | 'over' = 'greeting'
+  /** No authentication was chosen, and a name and password may come all the same. */
+  #mayTellPassword = false
+  /** Octets not yet understood: less than a message, since whole ones are. */
   #received: Buffer = Buffer.alloc(0)
 
-  constructor(client: Client) {
+  constructor(client: Client, quotas: SocksQuotas) {
     this.#client = client
+    this.#quotas = quotas
   }
 
   start(first: Buffer): void {
@@ -37,13 +43,12 @@ export class SocksSession implements Stage {
   onLocalData(chunk: Buffer): void {
     this.#received = this.#received.length === 0 ? chunk : Buffer.concat([this.#received, chunk])
     if (this.#state === 'greeting') this.#readGreeting()
+    if (this.#state === 'password') this.#readPassword()
     if (this.#state === 'request') this.#readRequest()
-    if (this.#state === 'dialing' && this.#received.length >= MAX_EARLY) this.#client.socket.pause()
   }
 
   onLocalEnd(): void {
-    // One that has sent data ahead may have nothing more to say and still wait for an answer.
-    if (this.#state !== 'dialing' || this.#received.length === 0) this.#client.finish()
+    this.#client.finish()
   }
 
   onLocalClose(): void {}
@@ -52,78 +57,100 @@ export class SocksSession implements Stage {
     const greeting = readGreeting(this.#received, 0, this.#received.length)
     if (greeting.type === 'need-more') return
     if (greeting.type === 'error') {
-      this.#reject('not a SOCKS5 greeting')
+      this.#reject('malformed', 'not a SOCKS5 greeting')
       return
     }
     this.#received = this.#received.subarray(greeting.length)
+    const wanted = this.#client.context.credentials === undefined ? SocksMethod.NONE : SocksMethod.PASSWORD
     const answer = Buffer.alloc(2)
-    if (!greeting.methods.includes(SocksMethod.NONE)) {
+    if (!greeting.methods.includes(wanted)) {
       emitMethod(answer, 0, SocksMethod.NOT_ACCEPTABLE)
-      this.#reject('the client offers no authentication method that is served', answer)
+      if (wanted === SocksMethod.NONE) {
+        this.#reject('malformed', 'the client insists on authenticating, and nothing is set for that', answer)
+      } else {
+        this.#reject('credentials', 'the client offers no user name and password', answer)
+      }
       return
     }
-    emitMethod(answer, 0, SocksMethod.NONE)
+    emitMethod(answer, 0, wanted)
+    this.#client.socket.write(answer)
+    this.#mayTellPassword = wanted === SocksMethod.NONE
+    this.#state = wanted === SocksMethod.NONE ? 'request' : 'password'
+  }
+
+  #readPassword(): void {
+    const message = readPassword(this.#received, 0, this.#received.length)
+    if (message.type === 'need-more') return
+    const answer = Buffer.alloc(2)
+    if (message.type === 'error') {
+      emitPasswordStatus(answer, 0, false)
+      this.#reject('malformed', 'not a user name and password where they are due', answer)
+      return
+    }
+    this.#received = this.#received.subarray(message.length)
+    const good = this.#client.context.credentials?.verify(message.user, message.password) === true
+    emitPasswordStatus(answer, 0, good)
+    if (!good) {
+      this.#reject('credentials', 'wrong user name or password', answer)
+      return
+    }
     this.#client.socket.write(answer)
     this.#state = 'request'
   }
 
   #readRequest(): void {
-    if (this.#received[0] === PASSWORD_VERSION) {
+    if (this.#mayTellPassword && this.#received[0] === PASSWORD_VERSION) {
       // Some clients send name and password although nobody asked.
-      const length = passwordMessageLength(this.#received, 0, this.#received.length)
-      if (length === 0) return
-      this.#received = this.#received.subarray(length)
+      const message = readPassword(this.#received, 0, this.#received.length)
+      if (message.type !== 'password') return
+      this.#mayTellPassword = false
+      this.#received = this.#received.subarray(message.length)
     }
     const request = readRequest(this.#received, 0, this.#received.length)
     if (request.type === 'need-more') return
     if (request.type === 'error') {
       if (request.code === 'bad-address-type') {
-        this.#reject('an unknown address type', this.#reply(SocksReply.ADDRESS_TYPE_NOT_SUPPORTED))
+        this.#refuse('an unknown address type', SocksReply.ADDRESS_TYPE_NOT_SUPPORTED)
       } else {
-        this.#reject('not a SOCKS5 request', this.#reply(SocksReply.GENERAL_FAILURE))
+        this.#refuse('not a SOCKS5 request', SocksReply.GENERAL_FAILURE)
       }
       return
     }
-    if (request.command !== SocksCommand.CONNECT) {
-      const message = `command ${request.command} is not supported`
-      this.#reject(message, this.#reply(SocksReply.COMMAND_NOT_SUPPORTED))
-      return
+    const quotas = this.#quotas
+    const early = this.#received.subarray(request.length)
+    const { command, host, port } = request
+    this.#carryOut(command, { client: this.#client, dialect: SOCKS5, quotas, host, port, early })
+  }
+
+  #carryOut(command: number, call: SocksCall): void {
+    this.#state = 'over'
+    switch (command) {
+      case SocksCommand.CONNECT:
+        new SocksConnect(call).start()
+        break
+      case SocksCommand.BIND:
+        new SocksBind(call).start()
+        break
+      case SocksCommand.UDP_ASSOCIATE:
+        new SocksUdp(call).start()
+        break
+      case SocksCommand.RESOLVE:
+        socksResolve(call)
+        break
+      case SocksCommand.RESOLVE_PTR:
+        socksResolvePtr(call)
+        break
+      default:
+        this.#refuse(`SOCKS5 command ${command} is not known`, SocksReply.COMMAND_NOT_SUPPORTED)
     }
-    this.#received = this.#received.subarray(request.length)
-    this.#dial(request)
   }
 
-  #dial({ host, port }: SocksRequest): void {
-    const client = this.#client
-    client.clearDeadline()
-    this.#state = 'dialing'
-    client.dial(
-      'socks5',
-      host,
-      port,
-      (flow) => this.#relay(flow, host, port),
-      (reply) => client.finish(this.#reply(reply.socks)),
-    )
+  #refuse(message: string, code: SocksReplyCode): void {
+    this.#reject('malformed', message, SOCKS5.refused(code))
   }
 
-  #relay(flow: Flow, host: string, port: number): void {
-    const reply = Buffer.alloc(MAX_REPLY)
-    const length = emitReply(reply, 0, SocksReply.SUCCEEDED, flow.local)
-    this.#client.socket.write(reply.subarray(0, length))
-    const early = this.#received
-    new Relay(this.#client, flow, { protocol: 'socks5', host, port }).start(early.length > 0 ? [early] : [])
-  }
-
-  #reply(code: SocksReplyCode): Buffer {
-    const reply = Buffer.alloc(MAX_REPLY)
-    return reply.subarray(0, emitReply(reply, 0, code))
-  }
-
-  #reject(message: string, reply?: Buffer): void {
-    this.#state = 'dialing'
-    this.#client.reject('malformed', message, reply)
+  #reject(reason: RejectReason, message: string, reply?: Buffer): void {
+    this.#state = 'over'
+    this.#client.reject(reason, message, reply)
   }
 }
-
-/** Octets that a client may send ahead of our reply before it is made to wait. */
-const MAX_EARLY = 65_536

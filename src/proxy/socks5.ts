@@ -1,6 +1,6 @@
 import { isIPv4, isIPv6 } from 'node:net'
 import ipaddr from 'ipaddr.js'
-import type { Endpoint } from '../tunnel/dialer.js'
+import type { Endpoint, HostPort } from '../tunnel/dialer.js'
 import type { SocksReplyCode } from './replies.js'
 
 /*
@@ -14,9 +14,16 @@ import type { SocksReplyCode } from './replies.js'
 
 export const SOCKS5_VERSION = 5
 
-export const SocksMethod = { NONE: 0x00, NOT_ACCEPTABLE: 0xff } as const
+export const SocksMethod = { NONE: 0x00, PASSWORD: 0x02, NOT_ACCEPTABLE: 0xff } as const
 
-export const SocksCommand = { CONNECT: 1, BIND: 2, UDP_ASSOCIATE: 3 } as const
+/** The last two are Tor's. */
+export const SocksCommand = {
+  CONNECT: 0x01,
+  BIND: 0x02,
+  UDP_ASSOCIATE: 0x03,
+  RESOLVE: 0xf0,
+  RESOLVE_PTR: 0xf1,
+} as const
 
 export type SocksErrorCode = 'bad-version' | 'bad-address-type'
 
@@ -31,6 +38,13 @@ export interface Greeting {
   readonly type: 'greeting'
   readonly methods: readonly number[]
   /** Octets that the message took. */
+  readonly length: number
+}
+export interface Password {
+  readonly type: 'password'
+  /** Views of what was read. */
+  readonly user: Uint8Array
+  readonly password: Uint8Array
   readonly length: number
 }
 export interface SocksRequest {
@@ -51,30 +65,77 @@ export function readGreeting(b: Uint8Array, o: number, end: number): Greeting | 
   return { type: 'greeting', methods: [...b.subarray(o + 2, o + 2 + count)], length: 2 + count }
 }
 
+/** RFC 1929 2. Empty names and passwords are read too: they are merely wrong. */
+export function readPassword(b: Uint8Array, o: number, end: number): Password | NeedMore | SocksError {
+  if (end <= o) return NEED_MORE
+  if (b[o] !== PASSWORD_VERSION) return BAD_VERSION
+  if (end - o < 2) return NEED_MORE
+  const user = o + 2
+  const count = user + (b[o + 1] ?? 0)
+  if (count >= end) return NEED_MORE
+  const password = count + 1
+  const after = password + (b[count] ?? 0)
+  if (after > end) return NEED_MORE
+  return {
+    type: 'password',
+    user: b.subarray(user, count),
+    password: b.subarray(password, after),
+    length: after - o,
+  }
+}
+
 export function readRequest(b: Uint8Array, o: number, end: number): SocksRequest | NeedMore | SocksError {
   if (end <= o) return NEED_MORE
   if (b[o] !== SOCKS5_VERSION) return BAD_VERSION
   if (end - o < 4) return NEED_MORE
-  const addressType = b[o + 3]
-  const at = o + 4
-  if (addressType === TYPE_IPV4) return request(b, o, end, at, 4, ipv4Text)
-  if (addressType === TYPE_IPV6) return request(b, o, end, at, 16, ipv6Text)
-  if (addressType !== TYPE_NAME) return { type: 'error', code: 'bad-address-type' }
-  if (end - o < 5) return NEED_MORE
-  return request(b, o, end, at + 1, b[at] ?? 0, nameText)
-}
-
-/** Length of a whole RFC 1929 message at `o`; 0 while more is needed. */
-export function passwordMessageLength(b: Uint8Array, o: number, end: number): number {
-  if (end - o < 2) return 0
-  const password = o + 2 + (b[o + 1] ?? 0)
-  if (password >= end) return 0
-  const after = password + 1 + (b[password] ?? 0)
-  return after <= end ? after - o : 0
+  const length = addressLength(b, o + 3, end)
+  if (length === NO_SUCH_TYPE) return { type: 'error', code: 'bad-address-type' }
+  if (length === INCOMPLETE) return NEED_MORE
+  return { type: 'request', command: b[o + 1] ?? 0, ...readAddress(b, o + 3, length), length: 3 + length }
 }
 
 /** First octet of an RFC 1929 message, where a request would have {@link SOCKS5_VERSION}. */
 export const PASSWORD_VERSION = 1
+
+/** Octets of type, address and port at `o`, or {@link INCOMPLETE}, or {@link NO_SUCH_TYPE}. */
+export function addressLength(b: Uint8Array, o: number, end: number): number {
+  if (end <= o) return INCOMPLETE
+  let length: number
+  const type = b[o]
+  if (type === TYPE_IPV4) length = 1 + 4 + 2
+  else if (type === TYPE_IPV6) length = 1 + 16 + 2
+  else if (type !== TYPE_NAME) return NO_SUCH_TYPE
+  else if (end - o < 2) return INCOMPLETE
+  else length = 1 + 1 + (b[o + 1] ?? 0) + 2
+  return end - o < length ? INCOMPLETE : length
+}
+
+export const INCOMPLETE = -1
+export const NO_SUCH_TYPE = -2
+
+/** What stands in `length` octets at `o`, as {@link addressLength} has found them. */
+export function readAddress(b: Uint8Array, o: number, length: number): HostPort {
+  const at = o + length - 2
+  const type = b[o]
+  let host: string
+  if (type === TYPE_IPV4) host = b.subarray(o + 1, at).join('.')
+  else if (type === TYPE_IPV6) host = new ipaddr.IPv6([...b.subarray(o + 1, at)]).toRFC5952String()
+  else host = Buffer.from(b.buffer, b.byteOffset + o + 2, at - o - 2).toString('utf8')
+  return { host, port: ((b[at] ?? 0) << 8) | (b[at + 1] ?? 0) }
+}
+
+/** Type, address and port; at most {@link MAX_ADDRESS} octets. What is no address: 0.0.0.0. */
+export function emitAddress(dst: Uint8Array, o: number, address: string, port: number): number {
+  const octets = isIPv4(address) || isIPv6(address) ? ipaddr.parse(address).toByteArray() : [0, 0, 0, 0]
+  dst[o] = octets.length === 16 ? TYPE_IPV6 : TYPE_IPV4
+  dst.set(octets, o + 1)
+  const at = o + 1 + octets.length
+  dst[at] = port >>> 8
+  dst[at + 1] = port
+  return at + 2 - o
+}
+
+export const MAX_ADDRESS = 19
 
 /** The answer to a greeting; 2 octets. */
 export function emitMethod(dst: Uint8Array, o: number, method: number): number {
@@ -83,55 +144,33 @@ export function emitMethod(dst: Uint8Array, o: number, method: number): number {
   return 2
 }
 
+/** The answer to a name and password; 2 octets. */
+export function emitPasswordStatus(dst: Uint8Array, o: number, good: boolean): number {
+  dst[o] = PASSWORD_VERSION
+  dst[o + 1] = good ? 0 : 1
+  return 2
+}
+
 /** The answer to a request; at most {@link MAX_REPLY} octets. Without a bound address: 0.0.0.0:0. */
 export function emitReply(dst: Uint8Array, o: number, code: SocksReplyCode, bound?: Endpoint): number {
-  const address = bound?.address ?? ''
-  const octets = isIPv4(address) || isIPv6(address) ? ipaddr.parse(address).toByteArray() : [0, 0, 0, 0]
-  const port = bound?.port ?? 0
   dst[o] = SOCKS5_VERSION
   dst[o + 1] = code
   dst[o + 2] = 0
-  dst[o + 3] = octets.length === 16 ? TYPE_IPV6 : TYPE_IPV4
-  dst.set(octets, o + 4)
-  const at = o + 4 + octets.length
-  dst[at] = port >>> 8
-  dst[at + 1] = port
-  return at + 2 - o
+  return 3 + emitAddress(dst, o + 3, bound?.address ?? '', bound?.port ?? 0)
 }
 
-export const MAX_REPLY = 22
+export const MAX_REPLY = 3 + MAX_ADDRESS
 
-type AddressText = (b: Uint8Array, o: number, length: number) => string
-
-function request(
-  b: Uint8Array,
-  o: number,
-  end: number,
-  at: number,
-  length: number,
-  text: AddressText,
-): SocksRequest | NeedMore {
-  const after = at + length + 2
-  if (after > end) return NEED_MORE
-  return {
-    type: 'request',
-    command: b[o + 1] ?? 0,
-    host: text(b, at, length),
-    port: ((b[at + length] ?? 0) << 8) | (b[at + length + 1] ?? 0),
-    length: after - o,
-  }
-}
-
-function ipv4Text(b: Uint8Array, o: number): string {
-  return b.subarray(o, o + 4).join('.')
-}
-
-function ipv6Text(b: Uint8Array, o: number): string {
-  return new ipaddr.IPv6([...b.subarray(o, o + 16)]).toRFC5952String()
-}
-
-function nameText(b: Uint8Array, o: number, length: number): string {
-  return Buffer.from(b.buffer, b.byteOffset + o, length).toString('utf8')
+/** The answer to Tor's RESOLVE_PTR: success and a name of at most 255 octets; 7 octets and the name. */
+export function emitNameReply(dst: Uint8Array, o: number, name: Uint8Array): number {
+  dst[o] = SOCKS5_VERSION
+  dst[o + 1] = 0
+  dst[o + 2] = 0
+  dst[o + 3] = TYPE_NAME
+  dst[o + 4] = name.length
+  dst.set(name, o + 5)
+  dst.fill(0, o + 5 + name.length, o + 7 + name.length)
+  return 7 + name.length
 }
 
 const NEED_MORE: NeedMore = { type: 'need-more' }

@@ -1,3 +1,4 @@
+import { createSocket } from 'node:dgram'
 import { createRequire } from 'node:module'
 import type { Socket } from 'node:net'
 import t from 'tap'
@@ -91,14 +92,19 @@ t.test('reply codes', async (t) => {
 t.test('what is not served', async (t) => {
   const p = await startProxy()
   const cases: [string, string, string][] = [
-    ['BIND', '050100 0502000100000000 0000', '0500 05070001000000000000'],
-    ['UDP ASSOCIATE', '050100 0503000100000000 0000', '0500 05070001000000000000'],
-    ['RESOLVE', '050100 05f0000100000000 0000', '0500 05070001000000000000'],
+    ['command 4', '050100 0504000100000000 0000', '0500 05070001000000000000'],
+    ['command 0', '050100 0500000100000000 0000', '0500 05070001000000000000'],
+    ['RESOLVE_PTR of a name', '050100 05f1000301610000', '0500 05080001000000000000'],
+    ['SOCKS4: UDP ASSOCIATE', '04030050c000020100', '005b000000000000'],
+    ['SOCKS4: RESOLVE_PTR', '04f10050c000020100', '005b000000000000'],
+    ['SOCKS4a without a name', '0401005000000001 6100 00', '005b000000000000'],
+    ['SOCKS4: an endless user id', `04010050c0000201${'61'.repeat(256)}`, '005b000000000000'],
+    ['SOCKS4a: an endless name', `040100500000000100${'61'.repeat(256)}`, '005b000000000000'],
+    ['a second password', '050100 01016101 62 01016101 62', '0500 05010001000000000000'],
     ['address type 2', '050100 05010002', '0500 05080001000000000000'],
     ['another version', '050100 0401', '0500 05010001000000000000'],
     ['only GSSAPI and password', '05020102', '05ff'],
     ['no method', '0500', '05ff'],
-    ['SOCKS4', '0401005000000001 6100', '005b000000000000'],
     ['TLS', '160301', ''],
     ['zero', '00', ''],
     ['a small letter', Buffer.from('get').toString('hex'), ''],
@@ -137,6 +143,21 @@ t.test('octet by octet, an unasked password, and data ahead of the reply', async
   fast.say(hello)
   t.match((await fast.hear(12)).toString('hex'), /^05000500/)
   await until(() => list[1]?.text === 'early data')
+  t.same(await p.stop(), NOTHING_LEFT)
+})
+
+t.test('an unasked password is swallowed once', async (t) => {
+  const p = await startProxy({ names: NAMES })
+  const client = await p.client()
+  client.say(Buffer.from('050100', 'hex'))
+  await client.hear(2)
+  for (let i = 0; i < 2; i++) {
+    t.notOk(client.ended)
+    client.say(Buffer.from('0101610162', 'hex'))
+    await p.clock.settle()
+  }
+  await client.over()
+  t.equal(client.hex, '05010001000000000000')
   t.same(await p.stop(), NOTHING_LEFT)
 })
 
@@ -214,8 +235,13 @@ t.test('bounded connections', async (t) => {
   const clients = [await p.client(), await p.client(), await p.client()]
   await until(() => p.server.usage().connections === 3)
   const more = await p.client()
-  await until(() => more.closed || more.ended)
-  t.match(p.events.at(-1), { type: 'rejected', reason: 'limit' })
+  t.equal((await more.socks(ORIGIN, 80))[1], 1, 'it is told')
+  t.match(
+    p.events.find((e) => e.type === 'failed'),
+    { code: 'no-resources', message: /more than 3 clients/ },
+  )
+  more.socket.destroy()
+  await until(() => p.server.usage().connections === 3)
   clients[0]?.socket.destroy()
   await until(() => p.server.usage().connections === 2)
   const again = await p.client()
@@ -244,6 +270,63 @@ t.test('an address in use is told', async (t) => {
   await t.rejects(startProxy({ proxy: { port: p.server.port } }), { code: 'EADDRINUSE' })
   t.same(await p.stop(), NOTHING_LEFT)
   await p.server.close()
+})
+
+t.test('the other commands over the resolver and the network behind it', async (t) => {
+  const p = await startProxy({ names: { ...NAMES, 'lo.example': ['127.0.0.1'] } })
+  p.network.listenUdp(ORIGIN, 53, (data, reply) => reply(Buffer.concat([data, Buffer.from('!')])))
+
+  const udp = await p.client()
+  const relay = await udp.socks('', 0, 3)
+  t.equal(relay.toString('hex').slice(0, 16), '050000017f000001')
+  const socket = createSocket('udp4')
+  t.teardown(() => socket.close())
+  const heard: Buffer[] = []
+  socket.on('message', (message) => void heard.push(message))
+  const name = Buffer.from('host.example')
+  const header = Buffer.concat([Buffer.of(0, 0, 0, 3, name.length), name, Buffer.of(0, 53)])
+  for (const data of ['one', 'two']) {
+    socket.send(Buffer.concat([header, Buffer.from(data)]), relay.readUInt16BE(8), '127.0.0.1')
+  }
+  await until(() => heard.length === 2)
+  const from = Buffer.concat([Buffer.of(0, 0, 0, 1, 192, 0, 2, 1, 0, 53)])
+  t.same(
+    heard.map((b) => b.toString('latin1')),
+    ['one!', 'two!'].map((text) => Buffer.concat([from, Buffer.from(text)]).toString('latin1')),
+  )
+  for (const host of ['no.example', 'lo.example', 'localhost', 'no.example']) {
+    const to = Buffer.concat([Buffer.of(0, 0, 0, 3, host.length), Buffer.from(host), Buffer.of(0, 53)])
+    socket.send(to, relay.readUInt16BE(8), '127.0.0.1')
+  }
+  await until(() => p.events.filter((e) => e.type === 'failed').length === 2)
+  t.same(p.events.flatMap((e) => (e.type === 'failed' ? [e.code] : [])).sort(), [
+    'name-not-found',
+    'not-allowed',
+  ])
+
+  const bind = await p.client()
+  const first = await bind.socks('host.example', 21, 2)
+  t.equal(first.toString('hex').slice(0, 16), '050000010a090002')
+  const port = first.readUInt16BE(8)
+  t.equal(p.network.arrive(port, { address: '192.0.2.9', port: 20 }), undefined, 'another host')
+  const theirs = p.network.arrive(port, { address: ORIGIN, port: 20 })
+  t.equal((await bind.hear(10)).toString('hex'), '05000001c00002010014')
+  theirs?.write(Buffer.from('data'))
+  t.equal((await bind.hear(4)).toString(), 'data')
+  t.equal(p.network.listeners.size, 0)
+
+  const resolve = await p.client()
+  t.equal((await resolve.socks('HOST.example', 0, 0xf0)).toString('hex'), '05000001c00002010000')
+  const pointer = await p.client()
+  t.equal((await pointer.socks(ORIGIN, 0, 0xf1)).toString('hex'), '05040001000000000000', 'it has no name')
+
+  p.network.down()
+  t.match((await bind.hear(1)).length, 0)
+  for (const command of [2, 3]) {
+    const client = await p.client()
+    t.equal((await client.socks('0.0.0.0', 0, command)).toString('hex'), '05010001000000000000')
+  }
+  t.same(await p.stop(), NOTHING_LEFT)
 })
 
 interface SocksV5Client {
