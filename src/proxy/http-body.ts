@@ -1,7 +1,9 @@
 import {
+  type Field,
   type HttpError,
   isToken,
   listOf,
+  parseFields,
   type RequestHead,
   type ResponseHead,
   valuesOf,
@@ -64,9 +66,12 @@ export class BodyReader {
   #digits = 0
   #lineLength = 0
   #trailerLength = 0
+  /** The octets of the trailers; none for most bodies. */
+  #trailerOctets: number[] | undefined
+  #trailers: readonly Field[] = NO_FIELDS
   #error: string | undefined
 
-  /** Strict: no white space behind a chunk's size. */
+  /** Strict: no white space behind a chunk's size, and well-formed trailers or none. */
   constructor(framing: Framing, strict: boolean) {
     this.#framing = framing
     this.#strict = strict
@@ -78,6 +83,11 @@ export class BodyReader {
 
   get done(): boolean {
     return this.#state === 'done'
+  }
+
+  /** What stood behind the last chunk, once `done`. */
+  get trailers(): readonly Field[] {
+    return this.#trailers
   }
 
   /** Why it failed, once it has. */
@@ -150,23 +160,25 @@ export class BodyReader {
         else this.#fail('a chunk is longer than its size')
         return
       case 'trailer-start':
-        // RFC 9112 7.1.2: trailers may be dropped, and are; they only have to be harmless.
         if (octet === CR) this.#state = 'end-lf'
         else if (isForbidden(octet) || octet === SP || octet === HTAB) this.#fail('a trailer is malformed')
-        else this.#state = 'trailer'
-        this.#countTrailer()
+        else {
+          this.#state = 'trailer'
+          this.#trailerOctets ??= []
+        }
+        this.#keepTrailer(octet)
         return
       case 'trailer':
         if (octet === CR) this.#state = 'trailer-lf'
         else if (isForbidden(octet)) this.#fail('a trailer is malformed')
-        this.#countTrailer()
+        this.#keepTrailer(octet)
         return
       case 'trailer-lf':
         if (octet === LF) this.#state = 'trailer-start'
         else this.#fail('a trailer is malformed')
         return
       case 'end-lf':
-        if (octet === LF) this.#state = 'done'
+        if (octet === LF) this.#finishTrailers()
         else this.#fail('a trailer is malformed')
         return
       case 'content':
@@ -176,8 +188,21 @@ export class BodyReader {
     }
   }
 
-  #countTrailer(): void {
+  #keepTrailer(octet: number): void {
     if (++this.#trailerLength > MAX_TRAILERS) this.#fail('the trailers are too large')
+    else this.#trailerOctets?.push(octet)
+  }
+
+  #finishTrailers(): void {
+    this.#state = 'done'
+    if (this.#trailerOctets === undefined) return
+    const lines = Buffer.from(this.#trailerOctets).toString('latin1').split('\r')
+    this.#trailerOctets = undefined
+    // The CR of the last line, and that of the empty one.
+    const fields = parseFields(lines.slice(0, -2), !this.#strict)
+    if (Array.isArray(fields)) this.#trailers = fields
+    // RFC 9110 6.5.1 lets them be dropped, and a response is not lost for them.
+    else if (this.#strict) this.#fail('a trailer is malformed')
   }
 
   #fail(message: string): void {
@@ -235,6 +260,7 @@ function bad(message: string): HttpError {
   return { type: 'error', status: 400, message }
 }
 
+const NO_FIELDS: readonly Field[] = []
 const CR = 0x0d
 const LF = 0x0a
 const SP = 0x20

@@ -1,7 +1,8 @@
 import type { Socket } from 'node:net'
 import type { DialError, Flow, FlowHandler } from '../tunnel/dialer.js'
+import { signsConnectionIn } from './http-auth.js'
 import { BodyReader, type BodySink, type Framing, responseFraming } from './http-body.js'
-import { emitResponseHead } from './http-head.js'
+import { emitLastChunk, emitResponseHead, type Persistence, persistenceOf } from './http-head.js'
 import { HeadReader, parseResponseHead, type ResponseHead } from './http-message.js'
 
 export interface ExchangePlan {
@@ -45,6 +46,9 @@ export class Exchange implements FlowHandler {
   #download: BodyReader | undefined
   #chunkedOut = false
   #keepAlive = false
+  #persistence: Persistence | undefined
+  #signedIn = false
+  #heard = false
   /** The response's head, until it goes out with the first of its body. */
   #prefix: Buffer | undefined
   #headSent = false
@@ -82,6 +86,21 @@ export class Exchange implements FlowHandler {
     return this.#blocked
   }
 
+  /** Not one octet of a response has come. */
+  get silent(): boolean {
+    return !this.#heard
+  }
+
+  /** What the server lets its connection be used for afterwards; undefined: nothing. */
+  get persistence(): Persistence | undefined {
+    return this.#persistence
+  }
+
+  /** The server has bound its connection to a user, or begun to. */
+  get signedIn(): boolean {
+    return this.#signedIn
+  }
+
   get up(): number {
     return this.#up
   }
@@ -100,7 +119,7 @@ export class Exchange implements FlowHandler {
     if (slices.length > 0 && chunked) this.#send(chunkHead(slices))
     for (const slice of slices) this.#send(slice)
     if (slices.length > 0 && chunked) this.#send(CRLF)
-    if (chunked && this.#upload.done) this.#send(LAST_CHUNK)
+    if (chunked && this.#upload.done) this.#send(emitLastChunk(this.#upload.trailers))
     return taken
   }
 
@@ -147,6 +166,7 @@ export class Exchange implements FlowHandler {
         this.#fail(502, 'the server closed the connection without a response', 'connection_terminated')
       return false
     }
+    this.#heard = true
     const taken = this.#reader.push(view, 0, view.length)
     this.#flow.consume(taken)
     if (this.#reader.state === 'reading') return true
@@ -188,10 +208,12 @@ export class Exchange implements FlowHandler {
     const bare = chunked && minor === 0
     const outer: Framing = bare ? { kind: 'until-close', codings: framing.codings } : framing
     this.#chunkedOut = chunked && !bare
+    this.#persistence = persistenceOf(head, framing)
+    this.#signedIn = signsConnectionIn(head)
     // A client whose request is still on its way could not tell whether the rest of it is read.
     this.#keepAlive = keepAlive && this.#upload.done && outer.kind !== 'until-close'
     const connection = this.#keepAlive ? (minor === 0 ? 'keep-alive' : undefined) : 'close'
-    this.#prefix = emitResponseHead(head, outer, connection, via)
+    this.#prefix = emitResponseHead(head, outer, connection, via, this.#signedIn && this.#keepAlive)
     this.#download = new BodyReader(framing, false)
   }
 
@@ -201,7 +223,7 @@ export class Exchange implements FlowHandler {
       const parts: Uint8Array[] = []
       if (this.#chunkedOut && !this.#lastChunkSent) {
         this.#lastChunkSent = true
-        parts.push(LAST_CHUNK)
+        parts.push(emitLastChunk(body.trailers))
       }
       if (parts.length > 0 || this.#prefix !== undefined) this.#write(parts, 0)
       else this.#finish()
@@ -234,7 +256,7 @@ export class Exchange implements FlowHandler {
       slices.push(CRLF)
       if (body.done) {
         this.#lastChunkSent = true
-        slices.push(LAST_CHUNK)
+        slices.push(emitLastChunk(body.trailers))
       }
     }
     this.#write(slices, taken)
@@ -299,6 +321,5 @@ function chunkHead(slices: readonly Uint8Array[]): Buffer {
 }
 
 const CRLF = Buffer.from('\r\n')
-const LAST_CHUNK = Buffer.from('0\r\n\r\n')
 /** So that a slow client's window opens in steps and not all at once. */
 const MAX_WRITE = 262_144

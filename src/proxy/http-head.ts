@@ -1,4 +1,3 @@
-import { STATUS_CODES } from 'node:http'
 import type { HostPort } from '../tunnel/dialer.js'
 import type { Framing } from './http-body.js'
 import {
@@ -26,11 +25,6 @@ export function parseConnectTarget(text: string): HostPort | HttpError {
 
 /** RFC 9112 3.2.2: the absolute-form that a proxy is sent. */
 export function parseProxyTarget(method: string, text: string): Target | HttpError {
-  if (text.startsWith('/') || text === '*') {
-    return bad(
-      'this is a proxy, not a web server: set it as HTTP proxy in your program instead of opening it as a page',
-    )
-  }
   const scheme = /^([a-z][a-z0-9+.-]*):\/\//i.exec(text)
   if (scheme === null) return bad('the request target is not a URL')
   const name = (scheme[1] ?? '').toLowerCase()
@@ -70,68 +64,100 @@ export function maxForwards(head: RequestHead): number | undefined {
   return value !== undefined && /^\d{1,9}$/.test(value) ? Number(value) : undefined
 }
 
-/** The head that goes to the server. `via`: our pseudonym, undefined to leave Via out. */
-export function emitRequestHead(
-  head: RequestHead,
-  target: Target,
-  framing: Framing,
-  upgrade: string | undefined,
-  via: string | undefined,
-): Buffer {
+export interface RequestPlan {
+  readonly framing: Framing
+  /** The protocols to switch to; undefined: none. */
+  readonly upgrade: string | undefined
+  /** Our pseudonym; undefined leaves Via out. */
+  readonly via: string | undefined
+  /** The connection is to be good for another request. */
+  readonly persistent: boolean
+}
+
+/** The head that goes to the server. */
+export function emitRequestHead(head: RequestHead, target: Target, plan: RequestPlan): Buffer {
+  const { framing, upgrade, via, persistent } = plan
   const forwards = maxForwards(head)
   const lines = [`${head.method} ${target.path} HTTP/1.1`, `Host: ${target.authority}`]
   for (const { name, value } of endToEnd(head.fields)) {
     const lower = name.toLowerCase()
-    if (lower === 'host') continue
+    // RFC 9110 10.1.1: what HTTP/1.0 expects does not count.
+    if (lower === 'host' || (lower === 'expect' && head.minor === 0)) continue
     lines.push(
       lower === 'max-forwards' && forwards !== undefined ? `${name}: ${forwards - 1}` : `${name}: ${value}`,
     )
   }
-  pushFraming(lines, framing)
+  pushFraming(lines, framing, head)
   if (via !== undefined) lines.push(`Via: 1.${head.minor} ${via}`)
-  // One connection a request: only the server's own end could tell that it is still good for another.
-  if (upgrade === undefined) lines.push('Connection: close')
-  else lines.push('Connection: Upgrade', `Upgrade: ${upgrade}`)
+  const connection: string[] = []
+  if (upgrade !== undefined) connection.push('Upgrade')
+  else if (!persistent) connection.push('close')
+  // RFC 9110 10.1.4: of what the client takes, trailers are what we pass on.
+  const trailers = head.minor === 1 && listOf(head.fields, 'te').some((te) => /^trailers\s*(;|$)/.test(te))
+  if (trailers) connection.push('TE')
+  if (connection.length > 0) lines.push(`Connection: ${connection.join(', ')}`)
+  if (trailers) lines.push('TE: trailers')
+  if (upgrade !== undefined) lines.push(`Upgrade: ${upgrade}`)
   return finish(lines)
+}
+
+/** The end of a chunked body. */
+export function emitLastChunk(trailers: readonly Field[]): Buffer {
+  const lines = ['0']
+  for (const { name, value } of trailers) {
+    // RFC 9110 6.5.1: nothing that would have had to be known before the body.
+    if (!NO_TRAILER.has(name.toLowerCase())) lines.push(`${name}: ${value}`)
+  }
+  return lines.length === 1 ? LAST_CHUNK : finish(lines)
+}
+
+/** What a server lets its connection be used for behind a response (RFC 9112 9.3); undefined: nothing. */
+export interface Persistence {
+  /** Milliseconds until it ends it, as far as it says so. */
+  readonly timeout: number | undefined
+}
+
+/** `framing`: how the response came. */
+export function persistenceOf(head: ResponseHead, framing: Framing): Persistence | undefined {
+  const options = listOf(head.fields, 'connection')
+  const coded = valuesOf(head.fields, 'transfer-encoding').length > 0
+  if (framing.kind === 'until-close' || options.includes('close')) return undefined
+  if (head.minor === 0 && (coded || !options.includes('keep-alive'))) return undefined
+  const lengths = valuesOf(head.fields, 'content-length')
+  // Where the response ends may be disputed (RFC 9112 6.3), or the server think that it has a body.
+  if (coded && (lengths.length > 0 || head.status === 204)) return undefined
+  if (head.status === 204 && lengths.some((length) => length !== '0')) return undefined
+  for (const parameter of listOf(head.fields, 'keep-alive')) {
+    const seconds = /^timeout\s*=\s*(\d{1,6})$/.exec(parameter)?.[1]
+    // A little before, so that no request crosses its end.
+    if (seconds !== undefined) return { timeout: Number(seconds) * 1000 - CROSSING }
+  }
+  return { timeout: undefined }
 }
 
 /** What the client is told about its own connection behind a response. */
 export type ConnectionOption = 'close' | 'keep-alive' | 'upgrade' | undefined
 
-/** The head that goes to the client. */
+/** The head that goes to the client. `signsIn`: it may sign its connection in, and keeps the server's for itself. */
 export function emitResponseHead(
   head: ResponseHead,
   framing: Framing,
   connection: ConnectionOption,
   via: string | undefined,
+  signsIn = false,
 ): Buffer {
   const lines = [`HTTP/1.1 ${head.status} ${head.reason}`]
   for (const { name, value } of endToEnd(head.fields)) lines.push(`${name}: ${value}`)
-  pushFraming(lines, framing)
+  pushFraming(lines, framing, head)
   if (via !== undefined) lines.push(`Via: 1.${head.minor} ${via}`)
   if (connection === 'upgrade') {
     lines.push('Connection: Upgrade', `Upgrade: ${valuesOf(head.fields, 'upgrade').join(', ')}`)
   } else if (connection !== undefined) {
     lines.push(`Connection: ${connection}`)
   }
+  // RFC 4559 6: without it Negotiate is not tried through a proxy.
+  if (signsIn) lines.push('Proxy-Support: Session-Based-Authentication')
   return finish(lines)
-}
-
-/** A whole answer of our own, after which the connection closes. */
-export function emitError(status: number, message: string, method?: string, proxyStatus?: string): Buffer {
-  const body = Buffer.from(`${status} ${STATUS_CODES[status] ?? ''}: ${message}\n`)
-  const lines = [
-    `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ''}`,
-    'Content-Type: text/plain; charset=utf-8',
-    'X-Content-Type-Options: nosniff',
-    'Cache-Control: no-store',
-    `Content-Length: ${body.length}`,
-  ]
-  if (proxyStatus !== undefined) lines.push(`Proxy-Status: sstp; error=${proxyStatus}`)
-  if (status === 503) lines.push('Retry-After: 5')
-  lines.push('Connection: close')
-  const head = finish(lines)
-  return method === 'HEAD' ? head : Buffer.concat([head, body])
 }
 
 /** RFC 9110 9.3.8 and 9.3.7: the answer to TRACE or OPTIONS whose Max-Forwards is used up. */
@@ -163,7 +189,7 @@ function endToEnd(fields: readonly Field[]): Field[] {
   })
 }
 
-function pushFraming(lines: string[], framing: Framing): void {
+function pushFraming(lines: string[], framing: Framing, head: RequestHead | ResponseHead): void {
   switch (framing.kind) {
     case 'none':
       if (framing.declared !== undefined) lines.push(`Content-Length: ${framing.declared}`)
@@ -171,9 +197,12 @@ function pushFraming(lines: string[], framing: Framing): void {
     case 'length':
       lines.push(`Content-Length: ${framing.length}`)
       return
-    case 'chunked':
+    case 'chunked': {
       lines.push(`Transfer-Encoding: ${[...framing.codings, 'chunked'].join(', ')}`)
+      const announced = valuesOf(head.fields, 'trailer').join(', ')
+      if (announced !== '') lines.push(`Trailer: ${announced}`)
       return
+    }
     case 'until-close':
       if (framing.codings.length > 0) lines.push(`Transfer-Encoding: ${framing.codings.join(', ')}`)
       return
@@ -181,7 +210,7 @@ function pushFraming(lines: string[], framing: Framing): void {
 }
 
 /** Host and port of an authority without user info; undefined if it is malformed. */
-function parseAuthority(text: string, defaultPort: number | undefined): HostPort | undefined {
+export function parseAuthority(text: string, defaultPort: number | undefined): HostPort | undefined {
   const match = /^(\[[0-9a-f:.]+\]|[^[\]:/?#@\\]+)(?::(\d{0,5}))?$/i.exec(text)
   if (match === null) return undefined
   const digits = match[2] ?? ''
@@ -214,6 +243,30 @@ const HOP_BY_HOP: ReadonlySet<string> = new Set([
   'proxy-authorization',
   'proxy-authenticate',
   'proxy-authentication-info',
+  'proxy-support',
 ])
 
 const SECRET: ReadonlySet<string> = new Set(['authorization', 'proxy-authorization', 'cookie'])
+
+/** Fields that say how to read a message, where it goes, who sends it, or that concern one connection. */
+const NO_TRAILER: ReadonlySet<string> = new Set([
+  ...HOP_BY_HOP,
+  'host',
+  'authorization',
+  'www-authenticate',
+  'cookie',
+  'set-cookie',
+  'content-encoding',
+  'content-type',
+  'content-range',
+  'range',
+  'expect',
+  'max-forwards',
+  'location',
+  'cache-control',
+  'via',
+])
+
+const LAST_CHUNK = Buffer.from('0\r\n\r\n')
+/** Milliseconds. */
+const CROSSING = 1000

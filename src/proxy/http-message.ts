@@ -133,7 +133,7 @@ export function parseRequestHead(text: string): RequestHead | HttpError {
   const match = VERSION.exec(version)
   if (match === null) return bad('this is not an HTTP request')
   if (match[1] !== '1') return error(505, 'only HTTP/1.0 and HTTP/1.1 are spoken here')
-  const fields = parseFields(lines, false)
+  const fields = parseFields(lines.slice(1), false)
   if (!Array.isArray(fields)) return fields
   return { type: 'request', method, target, minor: match[2] === '0' ? 0 : 1, fields }
 }
@@ -142,8 +142,9 @@ export function parseRequestHead(text: string): RequestHead | HttpError {
 export function parseResponseHead(text: string): ResponseHead | HttpError {
   const lines = text.split('\n')
   const match = STATUS_LINE.exec(lines[0] ?? '')
-  if (match === null) return error(502, 'the server did not answer with HTTP/1')
-  const fields = parseFields(lines, true)
+  if (match === null || CONTROL.test(lines[0] ?? ''))
+    return error(502, 'the server did not answer with HTTP/1')
+  const fields = parseFields(lines.slice(1), true)
   if (!Array.isArray(fields)) return error(502, `in the response ${fields.message}`)
   return {
     type: 'response',
@@ -177,10 +178,10 @@ export function isToken(text: string): boolean {
   return TOKEN.test(text)
 }
 
-function parseFields(lines: readonly string[], response: boolean): Field[] | HttpError {
+/** Lines of a header or trailer section. */
+export function parseFields(lines: readonly string[], response: boolean): Field[] | HttpError {
   const fields: { name: string; value: string }[] = []
-  for (let i = 1; i < lines.length; i++) {
-    const line = lines[i] ?? ''
+  for (const line of lines) {
     if (CONTROL.test(line)) return bad('a header field contains a control character')
     if (line.startsWith(' ') || line.startsWith('\t')) {
       // RFC 9112 5.2: a fold is refused in a request and replaced by a space in a response.
@@ -190,10 +191,11 @@ function parseFields(lines: readonly string[], response: boolean): Field[] | Htt
       continue
     }
     const colon = line.indexOf(':')
-    // A space in front of the colon is no token either (RFC 9112 5.1).
-    if (colon < 0 || !isToken(line.slice(0, colon))) return bad('a header field has no valid name')
+    // RFC 9112 5.1: a space in front of the colon is refused in a request and taken out of a response.
+    const name = response ? line.slice(0, colon).trimEnd() : line.slice(0, colon)
+    if (colon < 0 || !isToken(name)) return bad('a header field has no valid name')
     if (fields.length === FIELD_LIMIT) return error(431, `there are more than ${FIELD_LIMIT} header fields`)
-    fields.push({ name: line.slice(0, colon), value: trimOws(line.slice(colon + 1)) })
+    fields.push({ name, value: trimOws(line.slice(colon + 1)) })
   }
   return fields
 }
