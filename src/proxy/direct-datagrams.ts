@@ -1,0 +1,240 @@
+import { createSocket, type Socket } from 'node:dgram'
+import { setMaxListeners } from 'node:events'
+import {
+  type DatagramFlow,
+  type DatagramOptions,
+  DialError,
+  type Endpoint,
+  type HostPort,
+  type UdpHandler,
+} from '../tunnel/dialer.js'
+import { directError } from './direct-flow.js'
+import type { DirectGate } from './direct-gate.js'
+
+/** Where datagrams to one host and port go. */
+interface Destination {
+  /** Undefined while its name is being resolved, or if it has none that is allowed. */
+  address: string | undefined
+  port: number
+  /** Datagrams that wait for the address; undefined once there is one, or none will come. */
+  waiting: Buffer[] | undefined
+}
+
+/**
+ * One UDP socket of each family, opened when it is needed. Only hosts that were sent something can send
+ * something back: nobody else on this computer's networks reaches the client.
+ *
+ * With a remote end, the sockets are connected to it, and ICMP errors are told.
+ */
+export class DirectDatagrams implements DatagramFlow {
+  handler: UdpHandler | undefined
+  readonly #gate: DirectGate
+  readonly #options: DatagramOptions
+  readonly #lookups = new AbortController()
+  readonly #sockets = new Map<4 | 6, Opened>()
+  #destinations = new Map<string, Map<number, Destination>>()
+  #count = 0
+  #asking = 0
+  /** Octets. */
+  #waiting = 0
+  readonly #known = new Set<string>()
+  #closed = false
+
+  constructor(gate: DirectGate, options: DatagramOptions) {
+    this.#gate = gate
+    this.#options = options
+    setMaxListeners(0, this.#lookups.signal)
+  }
+
+  get local(): Endpoint {
+    for (const { socket, bound } of this.#sockets.values()) {
+      if (!bound) continue
+      const { address, port } = socket.address()
+      return { address, port }
+    }
+    return { address: '', port: 0 }
+  }
+
+  send(data: Uint8Array, to: HostPort): void {
+    if (this.#closed) return
+    const destination = this.#destinations.get(to.host)?.get(to.port) ?? this.#find(to)
+    if (destination === undefined) return
+    // The socket takes it only later.
+    const copy = Buffer.from(data)
+    if (destination.address !== undefined) this.#send(copy, destination.address, destination.port)
+    else if (destination.waiting !== undefined && this.#waiting + copy.length <= MAX_WAITING) {
+      this.#waiting += copy.length
+      destination.waiting.push(copy)
+    }
+  }
+
+  close(): void {
+    if (this.#closed) return
+    this.#closed = true
+    this.#lookups.abort()
+    this.#destinations.clear()
+    for (const { socket } of this.#sockets.values()) socket.close()
+    this.#sockets.clear()
+  }
+
+  /** Undefined: it cannot be sent there, or too much is asked already. */
+  #find(to: HostPort): Destination | undefined {
+    const destination: Destination = { address: undefined, port: to.port, waiting: undefined }
+    try {
+      if (!Number.isInteger(to.port) || to.port < 1 || to.port > 65535)
+        throw new DialError('not-allowed', `${to.port} is not a port to send to`)
+      const { name, list } = this.#gate.classify(to.host)
+      if (list !== undefined) destination.address = this.#choose(list, to.port, name)
+      else if (this.#asking >= MAX_ASKING) return undefined
+      else this.#ask(name ?? to.host, to, destination)
+    } catch (error) {
+      // Not from inside the caller's own call.
+      const failure = asDialError(error)
+      queueMicrotask(() => this.#tell(failure))
+      // Told once; what is kept here without an address goes nowhere.
+      if (failure.code !== 'not-allowed') return undefined
+    }
+    if (this.#count >= MAX_DESTINATIONS) {
+      this.#destinations = new Map()
+      this.#count = 0
+    }
+    const ports = this.#destinations.get(to.host)
+    if (ports === undefined) this.#destinations.set(to.host, new Map([[to.port, destination]]))
+    else ports.set(to.port, destination)
+    this.#count++
+    return destination
+  }
+
+  #ask(name: string, to: HostPort, destination: Destination): void {
+    this.#asking++
+    destination.waiting = []
+    const settle = (): readonly Buffer[] => {
+      this.#asking--
+      const waiting = destination.waiting ?? []
+      destination.waiting = undefined
+      for (const data of waiting) this.#waiting -= data.length
+      return waiting
+    }
+    this.#gate
+      .lookup(name, { signal: this.#lookups.signal })
+      .then((list) => this.#choose(list, to.port, name))
+      .then(
+        (address) => {
+          const waiting = settle()
+          if (this.#closed) return
+          destination.address = address
+          for (const data of waiting) this.#send(data, address, to.port)
+        },
+        (error: unknown) => {
+          settle()
+          this.#forget(to, destination)
+          this.#tell(asDialError(error))
+        },
+      )
+  }
+
+  /** The first that is allowed. Throws `not-allowed`. */
+  #choose(list: readonly string[], port: number, name: string | undefined): string {
+    let refusal: unknown
+    for (const address of list) {
+      try {
+        this.#gate.check(address, port, 'udp', name)
+        return address
+      } catch (error) {
+        refusal = error
+      }
+    }
+    throw refusal
+  }
+
+  /** What failed is tried again by the next datagram, but not by those that are there. */
+  #forget(to: HostPort, destination: Destination): void {
+    const ports = this.#destinations.get(to.host)
+    if (ports?.get(to.port) !== destination) return
+    ports.delete(to.port)
+    if (ports.size === 0) this.#destinations.delete(to.host)
+    this.#count--
+  }
+
+  #send(data: Buffer, address: string, port: number): void {
+    const remote = { address, port }
+    const family = address.includes(':') ? 6 : 4
+    const opened = this.#sockets.get(family) ?? this.#open(family, remote)
+    const { socket } = opened
+    this.#remember(address)
+    if (socket.getSendQueueSize() > MAX_QUEUED) return
+    const sent = (error: Error | null): void => {
+      if (error) this.#tell(directError(error, remote))
+    }
+    if (opened.connected) socket.send(data, sent)
+    else if (opened.waiting === undefined) socket.send(data, port, address, sent)
+    else if (opened.waiting.length < MAX_UNCONNECTED) opened.waiting.push(data)
+  }
+
+  #open(family: 4 | 6, remote: Endpoint): Opened {
+    const socket = createSocket({ type: family === 4 ? 'udp4' : 'udp6', ipv6Only: family === 6 })
+    const fixed = this.#options.remote !== undefined
+    const opened: Opened = { socket, bound: false, connected: false, waiting: fixed ? [] : undefined }
+    this.#sockets.set(family, opened)
+    socket.on('error', (error) => {
+      // It may be one that could not be bound, which is of no use any more.
+      if (!opened.bound && this.#sockets.delete(family)) socket.close()
+      this.#tell(directError(error, remote))
+    })
+    socket.on('listening', () => {
+      opened.bound = true
+    })
+    socket.on('message', (data, from) => {
+      if (this.#known.has(from.address)) this.handler?.onDatagram(data, from)
+    })
+    socket.bind({ port: this.#options.port ?? 0, exclusive: true }, () => {
+      if (!fixed || this.#closed) return
+      socket.connect(remote.port, remote.address, (error?: Error) => {
+        if (this.#closed) return
+        if (error) {
+          this.#tell(directError(error, remote))
+          return
+        }
+        opened.connected = true
+        const waiting = opened.waiting ?? []
+        opened.waiting = undefined
+        for (const data of waiting) this.#send(data, remote.address, remote.port)
+      })
+    })
+    return opened
+  }
+
+  #remember(address: string): void {
+    if (this.#known.has(address)) return
+    if (this.#known.size >= MAX_DESTINATIONS) {
+      for (const oldest of this.#known) {
+        this.#known.delete(oldest)
+        break
+      }
+    }
+    this.#known.add(address)
+  }
+
+  #tell(error: DialError): void {
+    if (!this.#closed) this.handler?.onError(error)
+  }
+}
+
+interface Opened {
+  readonly socket: Socket
+  bound: boolean
+  connected: boolean
+  /** With a remote end: what waits for the socket to be connected to it. */
+  waiting: Buffer[] | undefined
+}
+
+function asDialError(error: unknown): DialError {
+  return error instanceof DialError ? error : new DialError('aborted', String(error))
+}
+
+// Octets, names, destinations, datagrams, octets: what does not fit is dropped, as UDP does.
+const MAX_WAITING = 262_144
+const MAX_ASKING = 64
+const MAX_DESTINATIONS = 1024
+const MAX_UNCONNECTED = 16
+const MAX_QUEUED = 1_048_576

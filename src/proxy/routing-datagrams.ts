@@ -1,0 +1,216 @@
+import { setMaxListeners } from 'node:events'
+import type { Clock } from '../dns/clock.js'
+import {
+  type DatagramFlow,
+  type DatagramOptions,
+  DialError,
+  type Dialer,
+  type Endpoint,
+  type HostPort,
+  type UdpHandler,
+} from '../tunnel/dialer.js'
+import type { Routed, Router } from './route.js'
+
+type OpenWay = 'tunnel' | 'direct'
+
+export interface RoutingWays {
+  readonly tunnel: Dialer
+  readonly direct: Dialer
+  readonly clock: Clock
+  readonly router: Router
+}
+
+/** One host and port, and what the rules say about it. */
+interface Destination {
+  /** Undefined: not known yet, or refused. */
+  way: OpenWay | undefined
+  /** For that way: the name, or the address that decided. */
+  to: HostPort
+  /** Datagrams that wait for the decision; undefined once there is one. */
+  waiting: Uint8Array[] | undefined
+  /** Milliseconds of the clock; a decision does not hold for ever, since addresses of names change. */
+  readonly until: number
+}
+
+/**
+ * One UDP socket over both ways: each destination goes where its rule says, and answers come from both. A way's
+ * socket is opened when the first datagram goes there, that of the tunnel at once if a port is asked for.
+ */
+export class RoutingDatagrams implements DatagramFlow {
+  handler: UdpHandler | undefined
+  readonly #ways: RoutingWays
+  readonly #options: DatagramOptions
+  readonly #lookups = new AbortController()
+  readonly #sockets: Record<OpenWay, DatagramFlow | undefined> = { tunnel: undefined, direct: undefined }
+  #destinations = new Map<string, Map<number, Destination>>()
+  #count = 0
+  #asking = 0
+  /** Octets. */
+  #waiting = 0
+  #closed = false
+
+  /** Throws {@link DialError} if the port asked for cannot be had. */
+  constructor(ways: RoutingWays, options: DatagramOptions) {
+    this.#ways = ways
+    this.#options = options
+    setMaxListeners(0, this.#lookups.signal)
+    if (this.#listens) this.#open('tunnel', undefined)
+  }
+
+  get local(): Endpoint {
+    return this.#sockets.tunnel?.local ?? this.#sockets.direct?.local ?? { address: '', port: 0 }
+  }
+
+  get #listens(): boolean {
+    return (this.#options.port ?? 0) !== 0
+  }
+
+  send(data: Uint8Array, to: HostPort): void {
+    if (this.#closed) return
+    let destination = this.#destinations.get(to.host)?.get(to.port)
+    if (destination === undefined || this.#ways.clock.now() >= destination.until) destination = this.#find(to)
+    if (destination?.way !== undefined) this.#send(destination.way, data, destination.to)
+    else if (destination?.waiting !== undefined && this.#waiting + data.length <= MAX_WAITING) {
+      this.#waiting += data.length
+      destination.waiting.push(Uint8Array.from(data))
+    }
+  }
+
+  close(): void {
+    if (this.#closed) return
+    this.#closed = true
+    this.#lookups.abort()
+    this.#destinations.clear()
+    this.#sockets.tunnel?.close()
+    this.#sockets.direct?.close()
+  }
+
+  /** Undefined: too much is asked already, so the datagram is dropped. */
+  #find(to: HostPort): Destination | undefined {
+    const { clock, router } = this.#ways
+    const destination: Destination = { way: undefined, to, waiting: undefined, until: clock.now() + GOOD_FOR }
+    try {
+      const decided = router.decide(to, 'udp')
+      if (decided.kind !== 'open') this.#settle(destination, decided)
+      else if (this.#asking >= MAX_ASKING) return undefined
+      else {
+        this.#asking++
+        destination.waiting = []
+        router.ask(decided, { signal: this.#lookups.signal }).then(
+          (routed) => this.#onAnswer(destination, routed),
+          (error: unknown) => this.#onFailure(destination, error),
+        )
+      }
+    } catch (error) {
+      // Not from inside the caller's own call.
+      queueMicrotask(() => this.#tell(asDialError(error)))
+    }
+    const ports = this.#destinations.get(to.host)
+    if (ports?.has(to.port) !== true && ++this.#count > MAX_DESTINATIONS) {
+      this.#destinations = new Map([[to.host, new Map([[to.port, destination]])]])
+      this.#count = 1
+    } else if (ports === undefined) this.#destinations.set(to.host, new Map([[to.port, destination]]))
+    else ports.set(to.port, destination)
+    return destination
+  }
+
+  #settle(destination: Destination, routed: Routed): void {
+    if (routed.kind === 'whole') {
+      destination.way = routed.way
+      return
+    }
+    const [first] = routed.candidates
+    destination.way = first?.way
+    if (first !== undefined) destination.to = { host: first.address, port: destination.to.port }
+  }
+
+  #onAnswer(destination: Destination, routed: Routed): void {
+    const waiting = this.#release(destination)
+    if (this.#closed) return
+    this.#settle(destination, routed)
+    const { way, to } = destination
+    if (way !== undefined) for (const data of waiting) this.#send(way, data, to)
+  }
+
+  #onFailure(destination: Destination, error: unknown): void {
+    this.#release(destination)
+    const failure = asDialError(error)
+    // Refused is refused for a while; any other failure may be over with the next datagram.
+    if (failure.code !== 'not-allowed') this.#forget(destination.to, destination)
+    this.#tell(failure)
+  }
+
+  /** What waited, which waits no more. */
+  #release(destination: Destination): readonly Uint8Array[] {
+    this.#asking--
+    const waiting = destination.waiting ?? []
+    destination.waiting = undefined
+    for (const data of waiting) this.#waiting -= data.length
+    return waiting
+  }
+
+  #forget(to: HostPort, destination: Destination): void {
+    const ports = this.#destinations.get(to.host)
+    if (ports?.get(to.port) !== destination) return
+    ports.delete(to.port)
+    if (ports.size === 0) this.#destinations.delete(to.host)
+    this.#count--
+  }
+
+  #send(way: OpenWay, data: Uint8Array, to: HostPort): void {
+    let socket = this.#sockets[way]
+    if (socket === undefined) {
+      try {
+        socket = this.#open(way, to)
+      } catch (error) {
+        queueMicrotask(() => this.#tell(asDialError(error)))
+        return
+      }
+    }
+    socket.send(data, to)
+  }
+
+  #open(way: OpenWay, to: HostPort | undefined): DatagramFlow {
+    const { port, remote } = this.#options
+    const socket = this.#ways[way].openDatagrams({
+      ...(port === undefined ? {} : { port }),
+      // An address that decided stands for its name.
+      ...(remote === undefined ? {} : { remote: to ?? remote }),
+    })
+    this.#sockets[way] = socket
+    socket.handler = {
+      onDatagram: (data, from) => this.handler?.onDatagram(data, from),
+      onError: (error) => this.#onError(way, error),
+    }
+    return socket
+  }
+
+  #onError(way: OpenWay, error: DialError): void {
+    if (error.code !== 'tunnel-down' || this.#closed) {
+      this.#tell(error)
+      return
+    }
+    this.#sockets[way] = undefined
+    if (!this.#listens && this.#sockets.direct !== undefined) {
+      // The other way goes on; the next datagram asks for the tunnel again.
+      this.#tell(new DialError('tunnel-reconnecting', error.message))
+      return
+    }
+    this.#tell(error)
+    this.close()
+  }
+
+  #tell(error: DialError): void {
+    if (!this.#closed) this.handler?.onError(error)
+  }
+}
+
+function asDialError(error: unknown): DialError {
+  return error instanceof DialError ? error : new DialError('aborted', String(error))
+}
+
+// Octets, names, destinations, milliseconds.
+const MAX_WAITING = 262_144
+const MAX_ASKING = 64
+const MAX_DESTINATIONS = 1024
+const GOOD_FOR = 60_000
