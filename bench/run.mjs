@@ -9,6 +9,7 @@ import { pathToFileURL } from 'node:url'
 import { parseArgs } from 'node:util'
 import { endAll } from './lib/child.mjs'
 import { Lab } from './lib/lab.mjs'
+import { connections, connectionsTable } from './sections/connections.mjs'
 import { latency, latencyTable } from './sections/latency.mjs'
 import { backPressure, backPressureTable, memory, memoryTable } from './sections/memory.mjs'
 import { profile } from './sections/profile.mjs'
@@ -16,16 +17,22 @@ import { stacks, stacksTable } from './sections/stacks.mjs'
 import { throughput, throughputTable } from './sections/throughput.mjs'
 import { virtual, virtualTable } from './sections/virtual.mjs'
 
+const MANY = 10_000
+const CHURN = 100_000
 const USAGE = `usage: npm run bench -- [options]
   --rounds N     rounds of each comparison (default 5)
   --seconds S    length of one stream (default 1)
-  --only NAMES   of throughput,latency,memory,slow,virtual,stacks (comma between; default all)
+  --only NAMES   of throughput,latency,memory,slow,virtual,stacks,connections (comma between; default all but
+                 connections, which takes minutes and ${MANY} open files for each process)
+  --many N       idle connections at once, for connections (default ${MANY})
+  --churn N      connections one after the other, for connections (default ${CHURN})
   --slow [MIB]   the slow reader reads that much (default 60 MiB, 1024 if no number is given): a second each
   --against DIR  another build's dist folder, measured beside this one
   --profile      where the bridge spends its time, instead of all that
   --json         the results as JSON on stdout`
 
 const NAMES = ['throughput', 'latency', 'memory', 'slow', 'virtual', 'stacks']
+const ASKED = [...NAMES, 'connections']
 const RESULTS = new URL('results/', import.meta.url)
 const MIB = 2 ** 20
 /** Beside the slow reader, whose time is known. */
@@ -43,6 +50,8 @@ function options(argv) {
       seconds: { type: 'string', default: '1' },
       only: { type: 'string', default: NAMES.join(',') },
       slow: { type: 'string', default: '60' },
+      many: { type: 'string', default: String(MANY) },
+      churn: { type: 'string', default: String(CHURN) },
       against: { type: 'string' },
       profile: { type: 'boolean', default: false },
       json: { type: 'boolean', default: false },
@@ -53,8 +62,9 @@ function options(argv) {
   const rounds = Number(values.rounds)
   const seconds = Number(values.seconds)
   if (
-    !(rounds >= 1 && seconds > 0 && Number(values.slow) > 0) ||
-    only.some((name) => !NAMES.includes(name))
+    !(rounds >= 1 && seconds > 0 && Number(values.slow) > 0 && Number(values.many) > 1000) ||
+    !(Number(values.churn) >= 0) ||
+    only.some((name) => !ASKED.includes(name))
   ) {
     throw new TypeError('an option has no sense')
   }
@@ -64,6 +74,8 @@ function options(argv) {
     rounds: Math.floor(rounds),
     seconds,
     slow: Number(values.slow) * MIB,
+    many: Number(values.many),
+    churn: Number(values.churn),
     against: values.against === undefined ? undefined : `${pathToFileURL(resolve(values.against)).href}/`,
     note: (/** @type {string} */ text) => {
       if (process.stderr.isTTY) process.stderr.write(`\r\x1b[K${text}`)
@@ -103,6 +115,7 @@ async function main(o) {
   await section('slow', backPressure, backPressureTable)
   await section('virtual', virtual, virtualTable)
   await section('stacks', stacks, stacksTable)
+  await section('connections', connections, connectionsTable)
   o.note('')
   const markdown = `${text.join('\n\n')}\n`
   await writeFile(new URL('latest.md', RESULTS), markdown)
@@ -123,7 +136,7 @@ try {
         process.stderr.write('\nbench: it takes too long\n')
         process.exit(1)
       },
-      LONGEST * Math.max(1, (o.rounds * o.seconds) / 5) + (o.slow / MIB) * 1500,
+      LONGEST * Math.max(1, (o.rounds * o.seconds) / 5) + (o.slow / MIB) * 1500 + (o.many + o.churn) * 10,
     )
     await main(o)
   }

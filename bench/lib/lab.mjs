@@ -97,12 +97,17 @@ export class Lab {
     return { name: 'Node SOCKS5', process, peer: this.peer, ways: this.#tcp(port, '127.0.0.1') }
   }
 
-  /** The product in front of the product's own server. @returns {Promise<Subject>} */
-  async endToEnd() {
+  /**
+   * The product in front of the product's own server.
+   *
+   * @param {number} [many] connections that will be open at once; they are not watched one by one then
+   * @returns {Promise<Subject>}
+   */
+  async endToEnd(many) {
     const server = new Child('gateway')
-    const listening = await server.ask('listen', this.identity)
+    const listening = await server.ask('listen', this.identity, many)
     const process = new Child('bridge')
-    const { port, peer } = await process.ask('connect', listening, CONNECTIONS)
+    const { port, peer } = await process.ask('connect', listening, CONNECTIONS, many === undefined)
     return { name: 'bridge + serve', process, server, peer: this.peer, ways: this.#tcp(port, peer) }
   }
 

@@ -78,7 +78,7 @@ async function loaded(lab, make) {
 }
 
 /** A process that accepts and keeps: what Node itself takes for a socket. @param {Lab} lab @returns {Promise<Subject>} */
-async function plainSockets(lab) {
+export async function plainSockets(lab) {
   const { process, peer } = await lab.socks()
   const port = await process.ask('hold')
   return { name: 'plain Node sockets', process, peer, ways: { hold: { port } } }

@@ -10,10 +10,12 @@ const { listenProxy } = await import(new URL('src/proxy/server.js', DIST).href)
 const flows = new Set()
 /** @type {import('../../dist/src/tunnel/session.js').Tunnel | undefined} */
 let tunnel
+/** @type {import('../../dist/src/proxy/server.js').ProxyServer | undefined} */
+let server
 
 answer({
-  /** @param {number} port @param {number} connections */
-  async connect(port, connections) {
+  /** @param {number} port @param {number} connections @param {boolean} [watch] for `held` */
+  async connect(port, connections, watch = true) {
     const up = await openTunnel({ host: '127.0.0.1', port, ...ACCOUNT, trust: { insecure: true } })
     tunnel = up
     const dialer = createDialer({ network: () => up })
@@ -26,11 +28,12 @@ answer({
         ...dialer,
         async dial(to, options) {
           const flow = await dialer.dial(to, options)
-          flows.add(flow)
+          if (watch) flows.add(flow)
           return flow
         },
       },
     })
+    server = proxy
     return { port: proxy.port, peer: up.info.peer, mtu: up.info.mtu }
   },
 
@@ -46,5 +49,7 @@ answer({
   },
 
   forget: () => flows.clear(),
+  /** What clients that have gone have left behind. */
+  left: () => ({ ...server?.usage(), stack: /** @type {any} */ (tunnel).stack.held.connections }),
   counters: () => tunnel?.counters(),
 })

@@ -184,8 +184,26 @@ answer({
     }
   },
 
-  async release() {
-    for (const socket of held) socket.destroy()
+  /** So many one after the other, `atOnce` at a time, each opened and reset. @param {Way} way @param {number} count @param {number} atOnce */
+  async churn(way, count, atOnce) {
+    let left = count
+    const one = async () => {
+      const into = Buffer.allocUnsafe(64)
+      while (left-- > 0) {
+        const socket = await open(way, () => true, into)
+        socket.resetAndDestroy()
+        await closed(socket)
+      }
+    }
+    await Promise.all(Array.from({ length: atOnce }, one))
+  },
+
+  /** @param {boolean} [abruptly] by RST */
+  async release(abruptly = false) {
+    for (const socket of held) {
+      if (abruptly) socket.resetAndDestroy()
+      else socket.destroy()
+    }
     await Promise.all(held.map(closed))
     held = []
   },

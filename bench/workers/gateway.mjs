@@ -5,8 +5,8 @@ import { answer } from '../lib/worker.mjs'
 const { listenGateway } = await import(new URL('src/gateway/gateway.js', DIST).href)
 
 answer({
-  /** @param {{ cert: string, key: string }} identity */
-  async listen({ cert, key }) {
+  /** @param {{ cert: string, key: string }} identity @param {number} [maxConnections] */
+  async listen({ cert, key }, maxConnections) {
     const accounts = {
       password: (/** @type {string} */ user) => (user === ACCOUNT.user ? ACCOUNT.password : undefined),
     }
@@ -17,7 +17,13 @@ answer({
       key,
       accounts,
       allowLoopback: true,
+      ...(maxConnections === undefined ? {} : { maxConnections }),
     })
     return port
   },
+
+  /** Sockets of the far side that are open. */
+  left: () => ({
+    sockets: process.getActiveResourcesInfo().filter((name) => name === 'TCPSocketWrap').length,
+  }),
 })

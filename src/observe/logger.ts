@@ -128,8 +128,16 @@ export function logGatewayEvent(logger: Logger, event: GatewayEvent): void {
   }
 }
 
-/** One line for an event of the proxies. */
-export function logProxyEvent(logger: Logger, event: ProxyEvent): void {
+/** How much is said of an event of the proxies. */
+export interface ProxyLine {
+  /** Too much was said of its kind: only for those who want to know everything. */
+  readonly quiet?: boolean
+  /** Lines like it that were left out before. */
+  readonly missed?: number
+}
+
+/** One line for an event of the proxies; docs/failures.md lists those of what fails. */
+export function logProxyEvent(logger: Logger, event: ProxyEvent, line: ProxyLine = {}): void {
   const { type, ...fields } = event
   switch (event.type) {
     case 'accepted':
@@ -141,15 +149,56 @@ export function logProxyEvent(logger: Logger, event: ProxyEvent): void {
       logger.debug(fields, `connection ${type}`)
       break
     case 'failed':
-    case 'rejected': {
+    case 'rejected':
+    case 'dropped': {
       const { message, ...rest } = event
-      logger.debug({ ...rest, type: undefined }, message)
+      const level = line.quiet === true ? 'debug' : proxyLevel(event)
+      const more = line.missed ? ` (and ${line.missed} more like it)` : ''
+      logger[level]({ ...rest, type: undefined }, `${cut(message)}${more}`)
       break
     }
     default:
       unknownEvent(event)
   }
 }
+
+/**
+ * `warn` for what concerns the bridge and whoever runs it, `info` for what concerns one destination or client,
+ * `debug` for clients that change their mind.
+ */
+function proxyLevel(
+  event: ProxyEvent & { type: 'failed' | 'rejected' | 'dropped' },
+): 'warn' | 'info' | 'debug' {
+  if (event.type === 'dropped') return 'info'
+  if (event.type === 'rejected') {
+    return WARNED_OF.has(event.reason) ? 'warn' : 'info'
+  }
+  // Its client is told by an RST, which says nothing, so the log is where one looks.
+  if (event.protocol === 'forward' && event.code !== 'aborted') return 'warn'
+  switch (event.code) {
+    case 'name-failed':
+    case 'name-timed-out':
+    case 'no-resources':
+    case 'tunnel-down':
+    case 'tunnel-reconnecting':
+    case 'internal':
+      return 'warn'
+    case 'aborted':
+      return 'debug'
+    default:
+      return 'info'
+  }
+}
+
+/** Clients choose part of the text. */
+function cut(message: string): string {
+  return message.length > LONGEST ? `${message.slice(0, LONGEST)}...` : message
+}
+
+const LONGEST = 400
+
+/** Somebody may be at the door whom the owner wants to know of, in either way. */
+const WARNED_OF: ReadonlySet<string> = new Set(['limit', 'credentials', 'forbidden'])
 
 /** Does not compile when an event type was forgotten above. */
 function unknownEvent(event: never): void {

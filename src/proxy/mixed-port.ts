@@ -1,7 +1,10 @@
 import type { Client, Stage } from './client.js'
+import { emitError } from './error-page.js'
 import { HttpConnection } from './http.js'
-import { emitError } from './http-head.js'
+import type { SocksQuotas } from './socks-quota.js'
 import { SocksSession } from './socks-session.js'
+import { SOCKS4_VERSION } from './socks4.js'
+import { Socks4Session } from './socks4-session.js'
 import { SOCKS5_VERSION } from './socks5.js'
 
 /** Which protocols a port serves. */
@@ -14,10 +17,12 @@ export interface Protocols {
 export class MixedPort implements Stage {
   readonly #client: Client
   readonly #protocols: Protocols
+  readonly #quotas: SocksQuotas
 
-  constructor(client: Client, protocols: Protocols) {
+  constructor(client: Client, protocols: Protocols, quotas: SocksQuotas) {
     this.#client = client
     this.#protocols = protocols
+    this.#quotas = quotas
   }
 
   start(): void {
@@ -34,9 +39,9 @@ export class MixedPort implements Stage {
     const client = this.#client
     client.clearDeadline()
     if (first === SOCKS5_VERSION && this.#protocols.socks) {
-      new SocksSession(client).start(chunk)
+      new SocksSession(client, this.#quotas).start(chunk)
     } else if (first === SOCKS4_VERSION && this.#protocols.socks) {
-      client.reject('malformed', 'SOCKS4 is not served here', SOCKS4_REJECTED)
+      new Socks4Session(client, this.#quotas).start(chunk)
     } else if (isHttp(first)) {
       if (this.#protocols.http) new HttpConnection(client).start(chunk)
       else
@@ -63,8 +68,5 @@ function isHttp(octet: number): boolean {
   return octet >= 0x41 && octet <= 0x5a
 }
 
-const SOCKS4_VERSION = 4
-/** Code 5b, request rejected. */
-const SOCKS4_REJECTED = Uint8Array.of(0, 0x5b, 0, 0, 0, 0, 0, 0)
 /** RFC 8446 5.1 */
 const TLS_HANDSHAKE = 0x16

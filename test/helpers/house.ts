@@ -89,7 +89,12 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   'src/gateway': FLOOR_0_AND_1,
   'src/dns': ['src/tunnel/dialer.ts', 'src/proxy'],
   'src/proxy': ['src/tunnel/dialer.ts', 'src/dns'],
-  'src/observe': ['src/tunnel/events.ts', 'src/gateway/events.ts', 'src/proxy/events.ts'],
+  'src/observe': [
+    'src/tunnel/events.ts',
+    'src/gateway/events.ts',
+    'src/proxy/events.ts',
+    'src/dns/events.ts',
+  ],
   'src/config': ['stack', 'src'],
   'src/cli': ['stack', 'src'],
   'src/index.ts': ['stack', 'src'],

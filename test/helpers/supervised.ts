@@ -104,6 +104,10 @@ export class Attempt implements SupervisedTunnel {
   openUdp(): never {
     throw new DialError('no-resources', 'not here')
   }
+
+  listen(): never {
+    throw new DialError('no-resources', 'not here')
+  }
 }
 
 /** A supervisor in virtual time, and all that it tells and asks for. */

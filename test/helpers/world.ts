@@ -1,10 +1,15 @@
-import type { Deps, Listener, StopSignal, Tunnel } from '../../src/cli/deps.js'
+import { PassThrough } from 'node:stream'
+import { startChild } from '../../src/cli/child.js'
+import type { Child, Deps, Listener, PassedSignal, Tunnel } from '../../src/cli/deps.js'
 import { run } from '../../src/cli/program.js'
-import type { DialerOptions } from '../../src/dns/dialer.js'
+import type { Stdio } from '../../src/cli/stdio.js'
+import type { DialerOptions, NamedDialer } from '../../src/dns/dialer.js'
+import type { DnsServerOptions } from '../../src/dns/server.js'
+import { refusing } from '../../src/dns/source.js'
 import type { GatewayOptions } from '../../src/gateway/options.js'
 import type { ProxyOptions } from '../../src/proxy/server.js'
 import { type CallError, STEPS } from '../../src/transport/errors.js'
-import { DialError, type Dialer } from '../../src/tunnel/dialer.js'
+import { DialError } from '../../src/tunnel/dialer.js'
 import type { TunnelInfo } from '../../src/tunnel/events.js'
 import type { TunnelOptions } from '../../src/tunnel/options.js'
 
@@ -33,6 +38,7 @@ export class World implements Deps {
   readonly log: string[] = []
   readonly calls: TunnelOptions[] = []
   readonly proxies: ProxyOptions[] = []
+  readonly dnsServers: DnsServerOptions[] = []
   readonly gateways: GatewayOptions[] = []
   readonly dialers: DialerOptions[] = []
   readonly exits: number[] = []
@@ -53,7 +59,7 @@ export class World implements Deps {
   openTunnel: Deps['openTunnel'] = async (options) => this.fakeTunnel(options)
   closing: Promise<void> = Promise.resolve()
   supervision: NonNullable<Deps['supervision']> = {}
-  readonly #listeners = new Map<StopSignal, Set<() => void>>()
+  readonly #listeners = new Map<PassedSignal, Set<() => void>>()
   #lose: (error: CallError | undefined) => void = () => {}
   #expire: (() => void)[] = []
 
@@ -83,7 +89,7 @@ export class World implements Deps {
     for (const expire of this.#expire) expire()
   }
 
-  signal(name: StopSignal): void {
+  signal(name: PassedSignal): void {
     for (const listener of this.#listeners.get(name) ?? []) listener()
   }
 
@@ -118,6 +124,9 @@ export class World implements Deps {
       openUdp: () => {
         throw new DialError('no-resources', 'not here')
       },
+      listen: () => {
+        throw new DialError('no-resources', 'not here')
+      },
       close: async () => {
         this.log.push('closing tunnel')
         await this.closing
@@ -141,25 +150,43 @@ export class World implements Deps {
     return this.#listener('gateway', options)
   }
 
-  readonly listenProxy = async (request: ProxyOptions): Promise<Listener> => {
-    this.#refuse(request.port)
+  listenProxy = async (request: ProxyOptions): Promise<Listener> => {
+    if (request.path === undefined) this.#refuse(request.port)
     this.proxies.push(request)
     return this.#listener('proxy', request)
   }
 
-  readonly createDialer = (options: DialerOptions): Dialer => {
+  readonly listenDns = async (request: DnsServerOptions): Promise<Listener> => {
+    this.#refuse(request.port)
+    this.dnsServers.push(request)
+    return this.#listener('dns', request)
+  }
+
+  readonly createDialer = (options: DialerOptions): NamedDialer => {
     this.dialers.push(options)
     return {
+      names: refusing('not here'),
       dial: () => Promise.reject(new DialError('refused', 'refused')),
       resolve: async (host) => {
         const found = this.names[host]
         if (found === undefined) throw new DialError('name-not-found', `${host} does not exist`)
         return found
       },
-      openUdp: () => {
+      reverse: () => Promise.reject(new DialError('name-not-found', 'no name')),
+      openDatagrams: () => {
+        throw new DialError('no-resources', 'not here')
+      },
+      listen: () => {
         throw new DialError('no-resources', 'not here')
       },
     }
+  }
+
+  /** For what joins standard input and output to a connection. */
+  readonly streams = { input: new PassThrough(), output: new PassThrough(), closeOutput: () => {} }
+
+  stdio(): Stdio {
+    return this.streams
   }
 
   readStdin(): Promise<Uint8Array> {
@@ -170,10 +197,26 @@ export class World implements Deps {
     this.argumentsHidden = true
   }
 
-  onSignal(name: StopSignal, listener: () => void): () => void {
+  onSignal(name: PassedSignal, listener: () => void): () => void {
     const set = this.#listeners.get(name) ?? new Set()
     this.#listeners.set(name, set.add(listener))
     return () => void set.delete(listener)
+  }
+
+  terminal = false
+  self: readonly string[] = ['/opt/node', '/opt/sstp socks/main.js']
+  /** The environment that a command got. */
+  childEnv: Readonly<Record<string, string>> = {}
+  /** Called with each command that was started. */
+  onChild: (child: Child) => void = () => {}
+
+  /** A real process. */
+  startChild(command: readonly string[], env: Readonly<Record<string, string>>): Child {
+    this.log.push(`start ${command[0]}`)
+    this.childEnv = env
+    const child = startChild(command, { PATH: process.env.PATH ?? '', ...env })
+    setImmediate(() => this.onChild(child))
+    return child
   }
 
   exitNow(status: number): void {
@@ -202,13 +245,18 @@ export class World implements Deps {
     if (code !== undefined) throw Object.assign(new Error(`listen ${code}`), { code })
   }
 
-  #listener(what: string, at: { readonly address: string; readonly port: number }): Listener {
-    const port = at.port || 40001 + this.proxies.length
-    const name = `${what} ${at.address}:${port}`
+  #listener(
+    what: string,
+    at: { readonly address: string; readonly port: number; readonly path?: string },
+  ): Listener {
+    const { path } = at
+    const port = path === undefined ? at.port || 40001 + this.proxies.length : 0
+    const name = path === undefined ? `${what} ${at.address}:${port}` : `${what} unix:${path}`
     this.log.push(name)
     return {
       address: at.address,
       port,
+      ...(path === undefined ? {} : { path }),
       close: async () => {
         this.log.push(`closed ${name}`)
       },

@@ -128,8 +128,8 @@ t.test('events of the proxies', async (t) => {
     { level: 10, msg: 'client accepted', client: 1, from: 'a' },
     { level: 20, msg: 'connection open', host: 'h', port: 80 },
     { level: 20, msg: 'connection done', up: 1, down: 2 },
-    { level: 20, msg: 'refused by h', code: 'refused' },
-    { level: 20, msg: 'what?', reason: 'malformed' },
+    { level: 30, msg: 'refused by h', code: 'refused' },
+    { level: 30, msg: 'what?', reason: 'malformed' },
     { level: 10, msg: 'client closed', client: 1 },
   ])
 })
