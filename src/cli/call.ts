@@ -2,10 +2,14 @@ import { readCertificates, readClientCertificate } from '../config/certificates.
 import { readEap } from '../config/eap.js'
 import { UsageError } from '../config/errors.js'
 import { runPasswordCommand } from '../config/password-command.js'
+import { orderRules } from '../config/rules.js'
 import type { TunnelSettings } from '../config/schema.js'
 import { findCredentials, readPasswordFile } from '../config/secrets.js'
 import { type ChosenUpstream, chooseUpstream, withPassword } from '../config/upstream.js'
+import type { Place } from '../config/values.js'
+import type { DialerOptions } from '../dns/dialer.js'
 import { logTunnelEvent } from '../observe/logger.js'
+import { createRouting } from '../proxy/routing.js'
 import { CallError } from '../transport/errors.js'
 import { upstreamText } from '../transport/upstream/upstream.js'
 import type { Dialer } from '../tunnel/dialer.js'
@@ -13,12 +17,13 @@ import type { TunnelEvent } from '../tunnel/events.js'
 import type { EapOptions, OuterOptions, TrustOptions, TunnelOptions, Upstream } from '../tunnel/options.js'
 import type { Console } from './console.js'
 import type { Deps, Tunnel } from './deps.js'
+import { namesOf } from './names.js'
 import { parseServerAddress } from './server-address.js'
 import type { Stop } from './stop.js'
 
 /** All that a call needs, with files read and questions asked. Throws `UsageError`, `Interrupted`. */
 export async function prepareCall(
-  settings: TunnelSettings,
+  settings: BridgeCall,
   deps: Deps,
   console: Console,
   stop: Stop,
@@ -132,14 +137,16 @@ async function findOuter(settings: TunnelSettings): Promise<OuterOptions | undef
 }
 
 /** Where `connect` will listen: ALL_PROXY may name just that. */
-function ownPorts(
-  settings: TunnelSettings & { readonly socks?: unknown; readonly http?: unknown },
-): number[] {
-  return [settings.socks, settings.http].flatMap((at) => (isListenAddress(at) ? [at.port] : []))
+function ownPorts(settings: BridgeCall): number[] {
+  return [...(settings.socks ?? []), ...(settings.http ?? [])].flatMap((at) =>
+    'port' in at ? [at.port] : [],
+  )
 }
 
-function isListenAddress(at: unknown): at is { readonly port: number } {
-  return typeof at === 'object' && at !== null && 'port' in at && typeof at.port === 'number'
+/** The settings of a call, and of the proxies if there will be some. */
+type BridgeCall = TunnelSettings & {
+  readonly socks?: readonly Place[]
+  readonly http?: readonly Place[]
 }
 
 /** The proxy on the way, with its password. */
@@ -218,7 +225,20 @@ export async function closeInTime(
 
 const GRACE = 2900
 
-/** Names and addresses behind the tunnel, with the DNS servers that were asked for. */
-export function dialerOf(tunnel: Tunnel, dns: readonly string[], deps: Deps): Dialer {
-  return deps.createDialer({ network: () => tunnel, ...(dns.length === 0 ? {} : { servers: dns }) })
+/** What `createDialer` wants to know about names. */
+export type NameChoices = Omit<DialerOptions, 'network'>
+
+/** Names as the settings have them, for one dialer. Throws `UsageError`. */
+export function prepareNames(settings: TunnelSettings, console: Console): NameChoices {
+  const names = namesOf(settings, console)
+  const { directNames } = settings
+  if (directNames === undefined) return names
+  const rules = orderRules({ route: [], bypass: [], block: [], file: [] })
+  const { elsewhere } = createRouting({ rules, directNames, own: () => [] })
+  return { ...names, elsewhere }
+}
+
+/** Names and addresses behind the tunnel. */
+export function dialerOf(tunnel: Tunnel, names: NameChoices, deps: Deps): Dialer {
+  return deps.createDialer({ network: () => tunnel, ...names })
 }

@@ -8,6 +8,8 @@ export interface Command {
   readonly describe: string
   readonly positionals: Readonly<Record<string, string>>
   readonly options: Readonly<Record<string, Options>>
+  /** What stands behind `--` is a command, and becomes the option `command`, a list of words. */
+  readonly takesCommand?: boolean
   /** Lines to copy, for the help. */
   readonly examples?: readonly (readonly [line: string, what: string])[]
   /** `options` are the flags and positional arguments, by their names in camel case. Resolves to the exit status. */

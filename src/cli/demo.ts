@@ -4,16 +4,17 @@ import { formatEndpoint } from '../config/values.js'
 import { AddressPool } from '../gateway/address-pool.js'
 import { makeCertificate } from '../gateway/certificate.js'
 import { logGatewayEvent } from '../observe/logger.js'
+import { ProxyLog } from '../observe/proxy-log.js'
 import { CallError } from '../transport/errors.js'
 import { closeInTime, dialerOf, startCall } from './call.js'
 import type { Command } from './command.js'
-import { closeAll, openProxies, type Proxies } from './connect.js'
 import { Console } from './console.js'
 import { fetchThrough, type Way } from './demo-client.js'
 import { type DemoNetwork, openDemoNetwork } from './demo-network.js'
 import type { Deps, Listener } from './deps.js'
 import { describeForScripts, EXIT, exitStatus, Interrupted } from './exit.js'
 import { demoOptions } from './options.js'
+import { closeProxies, firstOf, openProxies } from './proxies.js'
 import { Stop } from './stop.js'
 
 const USER = 'demo'
@@ -44,13 +45,14 @@ export const demo: Command = {
       const trust = { pin: certificate.sha256 }
       const tunnel = await startCall({ host, port, user: USER, password, trust }, deps, console, stop)
       opened.unshift(() => tunnel.close())
-      const dialer = dialerOf(tunnel, [], deps)
+      const dialer = dialerOf(tunnel, {}, deps)
       const anywhere = { address: '127.0.0.1', port: 0 }
-      const socks = await openProxies({ socks: anywhere, http: null }, dialer, deps, console)
-      opened.unshift(() => closeAll(socks))
-      const http = await openProxies({ socks: null, http: anywhere }, dialer, deps, console)
-      opened.unshift(() => closeAll(http))
-      const proxies = { socks: socks.socks, http: http.http }
+      const common = { dialer, onEvent: new ProxyLog(console.logger, () => deps.now()).onEvent }
+      const socks = await openProxies({ socks: [anywhere], http: [] }, common, deps)
+      opened.unshift(() => closeProxies(socks))
+      const http = await openProxies({ socks: [], http: [anywhere] }, common, deps)
+      opened.unshift(() => closeProxies(http))
+      const proxies = { socks: firstOf(socks, 'socks'), http: firstOf(http, 'http') }
       announce(proxies, gateway, network, console, settings.once)
       const lost = tunnel.closed.then((error): never => {
         throw error ?? new CallError('ip', 'lost', 'CALL_ENDED', 'the tunnel has ended')
@@ -95,6 +97,11 @@ async function openGateway(
     trace: console.logger.isLevelEnabled('debug'),
     onEvent: (event) => logGatewayEvent(console.logger, event),
   })
+}
+
+interface Proxies {
+  readonly socks: Listener | undefined
+  readonly http: Listener | undefined
 }
 
 function announce(

@@ -1,5 +1,5 @@
 import { UsageError } from '../config/errors.js'
-import type { ListenAddress } from '../config/values.js'
+import { formatPlace, type Place } from '../config/values.js'
 import { AccountsError } from '../gateway/accounts.js'
 import { PoolError } from '../gateway/address-pool.js'
 import { CertificateError } from '../gateway/certificate.js'
@@ -55,7 +55,19 @@ export class OutputError extends Error {
   }
 }
 
+/** The command of `run` cannot be started, in the words and with the status of a shell. */
+export class CommandError extends Error {
+  override readonly name = 'CommandError'
+  /** 127: there is no such program; 126: it cannot be run. */
+  readonly status: 126 | 127
+  constructor(status: 126 | 127, message: string) {
+    super(message)
+    this.status = status
+  }
+}
+
 export function exitStatus(error: unknown): number {
+  if (error instanceof CommandError) return error.status
   if (error instanceof CallError) return KINDS[error.kind]
   if (error instanceof DialError) return error.code === 'tunnel-down' ? EXIT.lost : EXIT.failed
   if (error instanceof Interrupted) return signalStatus(error.signal)
@@ -75,6 +87,7 @@ export function describeError(error: unknown): {
     isConfiguration(error) ||
     error instanceof DialError ||
     error instanceof Interrupted ||
+    error instanceof CommandError ||
     error instanceof OutputError
   const message = error instanceof Error ? error.message : String(error)
   return { message: expected ? message : `internal error: ${message}`, hint: undefined, expected }
@@ -98,25 +111,47 @@ function isConfiguration(error: unknown): boolean {
   )
 }
 
-/** Turns what the system says about a port into a line that helps; other errors come back as they are. */
-export function listenError(error: unknown, at: ListenAddress, option: string): unknown {
-  const where = `port ${at.port} on ${at.address}`
+/** Turns what the system says about a place to listen into a line that helps; other errors come back as they are. */
+export function listenError(error: unknown, at: Place, option: string): unknown {
   const code = error instanceof Error && 'code' in error ? error.code : undefined
+  if (typeof code !== 'string') return error
+  const message = 'path' in at ? pathProblem(code, at.path) : portProblem(code, at.address, at.port)
+  return message === undefined ? error : new UsageError(`${message} with ${option}`)
+}
+
+function portProblem(code: string, address: string, port: number): string | undefined {
+  const where = `port ${port} on ${address}`
   switch (code) {
     case 'EADDRINUSE':
-      return new UsageError(
-        `${where} is in use by another program (perhaps a second sstp-socks): choose another port with ${option}`,
-      )
+      return `${where} is in use by another program (perhaps a second sstp-socks): choose another port`
     case 'EACCES':
-      return new UsageError(
-        `${where} may not be used without privileges: choose a port from 1024 with ${option}`,
-      )
+      return `${where} may not be used without privileges: choose a port from 1024`
     case 'EADDRNOTAVAIL':
-      return new UsageError(`${at.address} is not an address of this machine: choose another with ${option}`)
+      return `${address} is not an address of this machine: choose another`
     case 'ENOTFOUND':
     case 'EAFNOSUPPORT':
-      return new UsageError(`${where} cannot be listened on (${code}): choose another address with ${option}`)
+      return `${where} cannot be listened on (${code}): choose another address`
     default:
-      return error
+      return undefined
+  }
+}
+
+function pathProblem(code: string, path: string): string | undefined {
+  switch (code) {
+    case 'EADDRINUSE':
+      return `another program (perhaps a second sstp-socks) listens on ${formatPlace({ path })}: choose another path`
+    case 'ENOTSOCK':
+      return `${path} exists and is no socket: choose another path`
+    case 'ENAMETOOLONG':
+      return `${path} is too long for a unix socket: choose a shorter path`
+    case 'ENOENT':
+    case 'ENOTDIR':
+      return `there is no directory for ${path}: make it, or choose another path`
+    case 'EACCES':
+    case 'EPERM':
+    case 'EROFS':
+      return `${path} may not be made here (${code}): choose another path`
+    default:
+      return undefined
   }
 }

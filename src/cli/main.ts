@@ -1,71 +1,15 @@
 #!/usr/bin/env node
-import { setTimeout as delay } from 'node:timers/promises'
-import { MAX_PASSWORD_FILE } from '../config/secrets.js'
-import { createDialer } from '../dns/dialer.js'
-import { readStream } from '../gateway/files.js'
-import { listenGateway } from '../gateway/gateway.js'
-import { listenProxy } from '../proxy/server.js'
-import { openTunnel } from '../tunnel/session.js'
-import { printFailure } from './console.js'
-import type { Deps } from './deps.js'
-import { EXIT, OutputError } from './exit.js'
-import { run } from './program.js'
-import { ask } from './prompt.js'
+import { fileURLToPath } from 'node:url'
 
-const { stdin, stdout, stderr } = process
-/** Why standard output failed, once it has. */
-let lost: Error | undefined
-const losses = new Set<(error: Error) => void>()
-
-const deps: Deps = {
-  openTunnel,
-  listenGateway,
-  listenProxy,
-  createDialer,
-  stdout: (text) => void stdout.write(text),
-  stderr: (text) => void stderr.write(text),
-  color: stderr.isTTY === true && !process.env.NO_COLOR,
-  env: process.env,
-  readStdin: () => readStream(stdin, 'standard input', { most: MAX_PASSWORD_FILE }),
-  ask:
-    stdin.isTTY === true
-      ? (question, hidden, signal) =>
-          ask(question, hidden, signal, {
-            input: stdin,
-            output: stderr,
-            onInterrupt: () => process.kill(process.pid, 'SIGINT'),
-          })
-      : undefined,
-  hideArguments: () => {
-    process.title = 'sstp-socks'
-  },
-  onSignal: (signal, listener) => {
-    process.on(signal, listener)
-    return () => void process.off(signal, listener)
-  },
-  onOutputError: (listener) => {
-    losses.add(listener)
-    return () => void losses.delete(listener)
-  },
-  exitNow: (status) => process.exit(status),
-  now: () => performance.now(),
-  sleep: async (ms, signal) => {
-    await delay(ms, undefined, signal === undefined ? {} : { signal }).catch(() => {})
-  },
+if (process.argv[2] === 'nc') {
+  // It is started for every connection of ssh, and does without all that the other commands load.
+  const [{ nc }, { processStdio }] = await Promise.all([import('./nc.js'), import('./stdio.js')])
+  const { env, stderr } = process
+  const tell = (text: string): void => void stderr.write(text)
+  stderr.on('error', () => {})
+  const status = await nc(process.argv.slice(3), { stdio: processStdio(), stderr: tell, env })
+  stderr.write('', () => process.exit(status))
+} else {
+  const { runProcess } = await import('./process.js')
+  await runProcess(fileURLToPath(import.meta.url))
 }
-
-stdout.on('error', (error: Error & { readonly code?: string }) => {
-  // Whoever read our output has gone (`| head`): there is nobody to tell, and no reason to fall over.
-  if (lost !== undefined || error.code === 'EPIPE' || error.code === 'ERR_STREAM_DESTROYED') return
-  lost = error
-  printFailure(deps, new OutputError(error))
-  for (const tell of losses) tell(error)
-})
-stderr.on('error', () => {})
-
-const status = await run(process.argv.slice(2), deps)
-// Not by itself: what is still open (a resolver's timer, a slow close) is not waited for.
-// In a turn of its own, so that the error of the last line has been told.
-stdout.write('', () =>
-  setImmediate(() => process.exit(lost !== undefined && status === EXIT.ok ? EXIT.failed : status)),
-)

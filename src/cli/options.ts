@@ -7,7 +7,7 @@ import { formatEndpoint } from '../config/values.js'
 
 type OptionTable = Readonly<Record<string, Options>>
 
-function value(describe: string, more: Options = {}): Options {
+export function value(describe: string, more: Options = {}): Options {
   return { type: 'string', requiresArg: true, describe, ...more }
 }
 
@@ -24,6 +24,7 @@ const TRUST = 'Trust:'
 const WAY = 'Way to the server:'
 const OUTPUT = 'Output:'
 const NETWORK = 'Inner network:'
+const NAMES = 'Names:'
 const RADIUS = 'RADIUS:'
 
 export const logOptions = (level: string): OptionTable => ({
@@ -94,25 +95,116 @@ export const tunnelOptions: OptionTable = {
     'first line of FILE, - for standard input (else SSTP_UPSTREAM_PASSWORD, else asked for)',
     { group: WAY },
   ),
-  dns: value('DNS server in the tunnel, instead of those the server names; repeatable', {
-    array: true,
-    group: NETWORK,
-  }),
+  dns: value(
+    'DNS server in the tunnel, instead of those the server names; DOMAIN=ADDR for names below DOMAIN only, DOMAIN=direct to ask for them outside the tunnel; repeatable',
+    { array: true, group: NAMES },
+  ),
+  search: value(
+    'domain to look for short names in, instead of those the network names; . for none; repeatable',
+    { array: true, group: NAMES },
+  ),
+  ndots: value('a name with so many dots is tried as it is first (default 1)', { group: NAMES }),
+  hosts: value('FILE like /etc/hosts whose names need no asking', { group: NAMES }),
   mtu: { ...mtuOption, group: NETWORK },
   'no-ipv6': { ...flag('do not ask for IPv6'), group: NETWORK },
   timeout: value('time for the set-up, in seconds or like 500ms (default 60)', { group: NETWORK }),
   ...logOptions('warn'),
 }
 
+const PROXIES =
+  'Proxies (the same for both: one port for both; port 0: a free one, --socks 0 --http 0: one shared free port):'
+
+/** Of `connect` and `run`, with the places where the proxies listen if none is said. */
+function proxyPlaces(socks: string, http: string): OptionTable {
+  return {
+    socks: value(`[ADDR:]PORT or unix:PATH of the SOCKS5 proxy, or off; repeatable (default ${socks})`, {
+      array: true,
+      group: PROXIES,
+    }),
+    http: value(`[ADDR:]PORT or unix:PATH of the HTTP proxy, or off; repeatable (default ${http})`, {
+      array: true,
+      group: PROXIES,
+    }),
+    'proxy-user': value('name that whoever uses the proxies must say (else SSTP_PROXY_USER)', {
+      group: PROXIES,
+    }),
+    'proxy-password-file': value(
+      'first line of FILE, - for standard input: the password for it (else SSTP_PROXY_PASSWORD, else asked for)',
+      { group: PROXIES },
+    ),
+    allow: value(
+      'ADDR or CIDR that clients may come from, others are hung up on; repeatable (default: all)',
+      {
+        array: true,
+        group: PROXIES,
+      },
+    ),
+    'allow-open': {
+      ...flag('listen beyond this machine without --proxy-user: whoever gets there is in the remote network'),
+      group: PROXIES,
+    },
+  }
+}
+
 export const proxyOptions: OptionTable = {
-  socks: value(`[ADDR:]PORT of the SOCKS5 proxy, or off (default ${endpoint(DEFAULT_SOCKS)})`, {
-    group:
-      'Proxies (the same for both: one port for both; port 0: a free one, --socks 0 --http 0: one shared free port):',
+  ...proxyPlaces(endpoint(DEFAULT_SOCKS), endpoint(DEFAULT_HTTP)),
+  'max-clients': value('connections to each of the proxies at one time (default 16384)', {
+    group: 'Limits:',
   }),
-  http: value(`[ADDR:]PORT of the HTTP proxy, or off (default ${endpoint(DEFAULT_HTTP)})`, {
-    group:
-      'Proxies (the same for both: one port for both; port 0: a free one, --socks 0 --http 0: one shared free port):',
+}
+
+export const runOptions: OptionTable = {
+  ...proxyOptions,
+  ...proxyPlaces('a free port', 'the same free port'),
+}
+
+const SPLIT =
+  'Split tunnelling (TARGET: CIDR, address, domain, =name, pattern with * or *, then [:PORT[-PORT]][/tcp|/udp]):'
+
+export const ruleOptions: OptionTable = {
+  route: value('TARGET that goes through the tunnel, and what nothing is said about directly; repeatable', {
+    array: true,
+    group: SPLIT,
   }),
+  bypass: value('TARGET that goes directly, not through the tunnel; repeatable', {
+    array: true,
+    group: SPLIT,
+  }),
+  block: value('TARGET that is refused; repeatable', { array: true, group: SPLIT }),
+  rules: value(
+    'FILE with a line "tunnel|direct|refuse TARGET" each; the first that matches decides, after --block, --bypass, --route in this order',
+    { group: SPLIT },
+  ),
+}
+
+export const nameOptions: OptionTable = {
+  'dns-listen': value('[ADDR:]PORT to answer DNS queries on, UDP and TCP, from the network in the tunnel', {
+    group: NAMES,
+  }),
+}
+
+const FORWARDS = 'Forwards (repeatable; /udp behind it for UDP):'
+
+export const forwardOptions: OptionTable = {
+  forward: value(
+    '[ADDR:]PORT:HOST:PORT, or unix:PATH:HOST:PORT: a port here that leads to HOST behind the tunnel',
+    {
+      alias: 'L',
+      array: true,
+      group: FORWARDS,
+    },
+  ),
+  'remote-forward': value(
+    "PORT:HOST:PORT, or PORT:unix:PATH: a port on the tunnel's own address that leads to HOST as it is known here",
+    { alias: 'R', array: true, group: FORWARDS },
+  ),
+}
+
+export const stdioOptions: OptionTable = {
+  stdio: value(
+    "HOST:PORT to join standard input and output to, for ssh's ProxyCommand; no proxies then, unless they are named",
+    { group: FORWARDS },
+  ),
 }
 
 const STAY = 'Staying up:'
@@ -183,6 +275,7 @@ export const serveOptions: OptionTable = {
   auth: authOption,
   mtu: mtuOption,
   'max-calls': value('calls at one time (default 256)'),
+  'max-connections': value('TCP connections through one call (default 1024)'),
   'max-strangers': value('connections of clients that have not signed in (default 256)'),
   'max-per-address': value('of these, such from one address or IPv6 /64 (default 32)'),
   'max-failures': value(

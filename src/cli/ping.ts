@@ -1,6 +1,6 @@
 import { type PingSettings, parseSettings, pingSchema } from '../config/schema.js'
 import { DialError } from '../tunnel/dialer.js'
-import { closeInTime, dialerOf, prepareCall, startCall } from './call.js'
+import { closeInTime, dialerOf, prepareCall, prepareNames, startCall } from './call.js'
 import { type Command, SERVER } from './command.js'
 import { Console } from './console.js'
 import type { Deps, Tunnel } from './deps.js'
@@ -19,10 +19,11 @@ export const ping: Command = {
     const console = new Console(deps, settings, 'warn')
     const stop = new Stop(deps)
     try {
+      const names = prepareNames(settings, console)
       const call = await prepareCall(settings, deps, console, stop)
       const tunnel = await startCall(call, deps, console, stop)
       try {
-        const dialer = dialerOf(tunnel, settings.dns, deps)
+        const dialer = dialerOf(tunnel, names, deps)
         const [address] = await stop.race(dialer.resolve(settings.host, { signal: stop.signal }))
         if (address === undefined) throw new DialError('name-not-found', `${settings.host} has no address`)
         const times = await series(settings, address, tunnel, deps, console, stop)

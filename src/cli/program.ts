@@ -8,11 +8,13 @@ import { printFailure } from './console.js'
 import { demo } from './demo.js'
 import type { Deps } from './deps.js'
 import { EXIT, exitStatus } from './exit.js'
+import { ncCommand } from './nc-command.js'
 import { ping } from './ping.js'
 import { resolve } from './resolve.js'
+import { run as runCommand } from './run.js'
 import { serve } from './serve.js'
 
-const COMMANDS: readonly Command[] = [connect, serve, demo, check, ping, resolve]
+const COMMANDS: readonly Command[] = [connect, runCommand, serve, demo, check, ping, resolve, ncCommand]
 
 const EPILOGUE = `Exit status: 0 ended on request, 1 no answer or an internal error, 2 usage or configuration,
 3 the server cannot be reached, 4 it is not trusted, 5 it refuses the credentials,
@@ -84,8 +86,12 @@ function parse(argv: readonly string[]): Chosen | string {
         for (const [line, what] of command.examples ?? []) builder.example(line, what)
       },
       ({ _: words, $0: _name, help: _help, version: _version, ...options }) => {
-        // What stands behind `--`, which no command takes.
+        // What stands behind `--`.
         const extra = words.slice(typeof command.usage === 'string' ? 1 : words[0] === 'connect' ? 1 : 0)
+        if (command.takesCommand === true) {
+          chosen = { command, options: { ...settingsOf(options), command: extra.map(String) } }
+          return
+        }
         if (extra.length > 0) throw usage(surplus(extra))
         chosen = { command, options: settingsOf(options) }
       },
@@ -113,7 +119,6 @@ function usage(message: string): UsageError {
 
 /** What yargs would take for something else than was meant. */
 function refuseEarly(argv: readonly string[]): void {
-  if (argv[0] === 'run') throw usage('the command "run" is not there yet: give options on the command line')
   const flags = new Set(
     COMMANDS.flatMap(({ options }) => Object.entries(options))
       .filter(([, { type }]) => type === 'boolean')

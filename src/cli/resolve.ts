@@ -1,6 +1,6 @@
 import { parseSettings, resolveSchema } from '../config/schema.js'
 import { DialError } from '../tunnel/dialer.js'
-import { closeInTime, dialerOf, prepareCall, startCall } from './call.js'
+import { closeInTime, dialerOf, prepareCall, prepareNames, startCall } from './call.js'
 import { type Command, SERVER } from './command.js'
 import { Console } from './console.js'
 import { EXIT, exitStatus } from './exit.js'
@@ -18,10 +18,11 @@ export const resolve: Command = {
     const console = new Console(deps, settings, 'warn')
     const stop = new Stop(deps)
     try {
+      const names = prepareNames(settings, console)
       const call = await prepareCall(settings, deps, console, stop)
       const tunnel = await startCall(call, deps, console, stop)
       try {
-        const dialer = dialerOf(tunnel, settings.dns, deps)
+        const dialer = dialerOf(tunnel, names, deps)
         const found = dialer.resolve(settings.name, { signal: stop.signal })
         const addresses = await stop.race(found)
         for (const address of addresses) console.print(address)

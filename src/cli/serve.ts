@@ -117,10 +117,14 @@ async function listen(
 /** Those that were said. */
 function limitsOf(
   settings: ServeSettings,
-): Pick<GatewayOptions, 'maxCalls' | 'maxStrangers' | 'maxPerAddress' | 'maxFailures' | 'setupTimeout'> {
-  const { maxCalls, maxStrangers, maxPerAddress, maxFailures, setupTimeout } = settings
+): Pick<
+  GatewayOptions,
+  'maxCalls' | 'maxConnections' | 'maxStrangers' | 'maxPerAddress' | 'maxFailures' | 'setupTimeout'
+> {
+  const { maxCalls, maxConnections, maxStrangers, maxPerAddress, maxFailures, setupTimeout } = settings
   return {
     ...(maxCalls === undefined ? {} : { maxCalls }),
+    ...(maxConnections === undefined ? {} : { maxConnections }),
     ...(maxStrangers === undefined ? {} : { maxStrangers }),
     ...(maxPerAddress === undefined ? {} : { maxPerAddress }),
     ...(maxFailures === undefined ? {} : { maxFailures }),

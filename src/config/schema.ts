@@ -1,17 +1,22 @@
-import { isIPv4 } from 'node:net'
 import { z } from 'zod'
-import { AddressPool, PoolError } from '../gateway/address-pool.js'
-import { ipv6Plan } from '../gateway/router.js'
+import { parseDnsChoice, parseSearch, splitDns } from './dns.js'
 import { UsageError } from './errors.js'
-import { parseRadiusServer, RADIUS_ACCOUNTING_PORT, RADIUS_PORT } from './radius.js'
+import { choice, flag, integer, list, logging, MTU, read, repeated, text } from './fields.js'
+import { parseDestination, parseLocalForward, parseRemoteForward } from './forwards.js'
+import { parseRuleOption } from './rules.js'
 import { parseUpstream } from './upstream.js'
 import {
-  parseAddress,
+  formatPlace,
+  type ListenAddress,
+  type Place,
+  parseAllowed,
   parseAuth,
   parseDuration,
   parseHostHeader,
   parseListen,
   parsePin,
+  parsePlace,
+  parseProxyUser,
   parseServerName,
   parseTarget,
 } from './values.js'
@@ -19,77 +24,13 @@ import {
 // The one truth about every option: the flags of the commands go through here, and whatever else names
 // options will too. Keys are those of the flags in camel case; values may be text or what text means.
 
-export const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const
-export const LOG_FORMATS = ['pretty', 'json'] as const
-export type LogLevel = (typeof LOG_LEVELS)[number]
-export type LogFormat = (typeof LOG_FORMATS)[number]
+export { LOG_FORMATS, LOG_LEVELS, type LogFormat, type LogLevel } from './fields.js'
+export { DEFAULT_LISTEN, type ServeSettings, serveSchema } from './serve-schema.js'
 
 export const DEFAULT_SOCKS = { address: '127.0.0.1', port: 1080 } as const
 export const DEFAULT_HTTP = { address: '127.0.0.1', port: 8080 } as const
-export const DEFAULT_LISTEN = { address: '0.0.0.0', port: 8443 } as const
-
-/** The inner MTU that a call can have (docs of `TunnelOptions.mtu`). */
-const MTU = { least: 576, most: 4087 }
-
-function text(missing = 'wants a value'): z.ZodString {
-  return z
-    .string({
-      error: ({ input }) =>
-        Array.isArray(input) ? 'is given twice' : input === undefined ? missing : 'wants a value',
-    })
-    .min(1, 'wants a value')
-}
-
-/** Text read by one of the parsers, whose complaint becomes the message. */
-function read<T>(parse: (value: string) => T) {
-  return text().transform((value, context): T => {
-    try {
-      return parse(value)
-    } catch (error) {
-      if (!(error instanceof UsageError || error instanceof PoolError)) throw error
-      context.addIssue({ code: 'custom', message: error.message })
-      return z.NEVER
-    }
-  })
-}
-
-function integer(least: number, most: number) {
-  const message = `wants a whole number from ${least} to ${most}`
-  return z.preprocess(
-    (value) => (typeof value === 'string' && /^[0-9]{1,15}$/.test(value) ? Number(value) : value),
-    z
-      .int({ error: (issue) => (Array.isArray(issue.input) ? 'is given twice' : message) })
-      .min(least, message)
-      .max(most, message),
-  )
-}
-
-function choice<const T extends readonly [string, ...string[]]>(values: T) {
-  return z.enum(values, {
-    error: (issue) => (Array.isArray(issue.input) ? 'is given twice' : `is one of ${values.join(', ')}`),
-  })
-}
-
-/** Once or several times, or with commas. */
-function list<T>(parse: (value: string) => T) {
-  return z.preprocess(
-    (value) =>
-      (Array.isArray(value) ? value : [value]).flatMap((item) =>
-        typeof item === 'string' ? item.split(',').map((part) => part.trim()) : [item],
-      ),
-    z.array(read(parse)).min(1, 'wants a value'),
-  )
-}
-
-function flag() {
-  return z.boolean({ error: (issue) => (Array.isArray(issue.input) ? 'is given twice' : 'takes no value') })
-}
-
-const logging = {
-  json: flag().default(false),
-  logLevel: choice(LOG_LEVELS).optional(),
-  logFormat: choice(LOG_FORMATS).default('pretty'),
-}
+/** The same for both proxies: one port for both. */
+const FREE_PORT = { address: '127.0.0.1', port: 0 } as const
 
 const tunnel = {
   ...logging,
@@ -122,15 +63,54 @@ const tunnel = {
   upstream: read(parseUpstream).optional(),
   upstreamPasswordFile: text().optional(),
   insecure: flag().default(false),
-  dns: list(parseAddress).default([]),
+  dns: list(parseDnsChoice).default([]),
+  search: list(parseSearch).optional(),
+  ndots: integer(0, 15).optional(),
+  hosts: text().optional(),
   mtu: integer(MTU.least, MTU.most).optional(),
   ipv6: flag().default(true),
   timeout: read((value) => parseDuration(value, 's', 1000, 600_000)).optional(),
 }
 
-/** `off` is null: undefined would be the default again. */
-const proxy = (fallback: { readonly address: string; readonly port: number }) =>
-  read((value) => (value === 'off' ? null : parseListen(value, fallback.address))).default(fallback)
+/** `off` is an empty list: undefined would be the default again. */
+function places(fallback: ListenAddress) {
+  return repeated((value) => (value === 'off' ? null : parsePlace(value, fallback.address)))
+    .default([fallback])
+    .transform((said, context): readonly Place[] => {
+      const found = said.filter((place) => place !== null)
+      const complain = (message: string): void => context.addIssue({ code: 'custom', message })
+      if (found.length > 0 && found.length < said.length) complain('is off and on at once')
+      const names = found.map(formatPlace).filter((name) => !name.endsWith(':0'))
+      if (new Set(names).size < names.length) complain('is given twice with the same place')
+      return found
+    })
+}
+
+/** Split tunnelling. `rules` is a file. */
+const splitting = {
+  route: list((value) => parseRuleOption('route', value)).default([]),
+  bypass: list((value) => parseRuleOption('bypass', value)).default([]),
+  block: list((value) => parseRuleOption('block', value)).default([]),
+  rules: text().optional(),
+}
+
+/** What `connect` and `run` have in common. */
+const bridge = {
+  ...tunnel,
+  ...splitting,
+  dnsListen: read((value) => parseListen(value, '127.0.0.1')).optional(),
+  proxyUser: read(parseProxyUser).optional(),
+  proxyPasswordFile: text().optional(),
+  allow: list(parseAllowed).optional(),
+  allowOpen: flag().default(false),
+  maxClients: integer(1, 1_000_000).optional(),
+  reconnect: flag().default(true),
+  retryStart: flag().default(false),
+  reconnectWait: read((value) => parseDuration(value, 's', 0, 600_000)).optional(),
+  keepalive: read((value) => parseDuration(value, 's', 1000, 3_600_000)).optional(),
+  forward: repeated(parseLocalForward).default([]),
+  remoteForward: repeated(parseRemoteForward).default([]),
+}
 
 interface Checked {
   insecure: boolean
@@ -145,10 +125,17 @@ interface Checked {
   passwordFile?: unknown
   newPasswordFile?: unknown
   upstreamPasswordFile?: unknown
+  proxyPasswordFile?: unknown
 }
 
 /** Files that may be standard input, which is read but once. */
-const SECRET_FILES = ['passwordFile', 'newPasswordFile', 'keyPasswordFile', 'upstreamPasswordFile'] as const
+const SECRET_FILES = [
+  'passwordFile',
+  'newPasswordFile',
+  'keyPasswordFile',
+  'upstreamPasswordFile',
+  'proxyPasswordFile',
+] as const
 
 function checkTrust(settings: Checked, context: z.RefinementCtx) {
   for (const name of ['key', 'keyPasswordFile'] as const) {
@@ -178,25 +165,60 @@ function checkTrust(settings: Checked, context: z.RefinementCtx) {
   }
 }
 
-export const tunnelSchema = z.strictObject(tunnel).superRefine(checkTrust)
+export const tunnelSchema = z.strictObject(tunnel).superRefine(checkTrust).transform(splitDns)
 
-export const connectSchema = z
+/** With `--stdio` the proxies are there only if they are named: one such process runs for each connection. */
+function quietly(options: unknown): unknown {
+  const stdio = typeof options === 'object' && options !== null && 'stdio' in options
+  return stdio ? { socks: 'off', http: 'off', ...options } : options
+}
+
+function checkStdio(settings: Checked & { stdio?: unknown; json: boolean }, context: z.RefinementCtx) {
+  if (settings.stdio === undefined) return
+  const complain = (message: string): void => context.addIssue({ code: 'custom', path: ['stdio'], message })
+  if (settings.json) complain('contradicts --json: standard output belongs to the connection')
+  if (SECRET_FILES.some((name) => settings[name] === '-')) {
+    complain('standard input belongs to the connection: no password can come from it')
+  }
+}
+
+const connectFields = z
   .strictObject({
-    ...tunnel,
-    socks: proxy(DEFAULT_SOCKS),
-    http: proxy(DEFAULT_HTTP),
-    reconnect: flag().default(true),
-    retryStart: flag().default(false),
-    reconnectWait: read((value) => parseDuration(value, 's', 0, 600_000)).optional(),
-    keepalive: read((value) => parseDuration(value, 's', 1000, 3_600_000)).optional(),
+    ...bridge,
+    socks: places(DEFAULT_SOCKS),
+    http: places(DEFAULT_HTTP),
+    stdio: read(parseDestination).optional(),
   })
   .superRefine((settings, context) => {
     checkTrust(settings, context)
-    if (settings.socks === null && settings.http === null) {
+    checkStdio(settings, context)
+    const { socks, http, forward, remoteForward, dnsListen, stdio } = settings
+    const entrances = [...socks, ...http, ...forward, ...remoteForward].length
+    if (entrances === 0 && dnsListen === undefined && stdio === undefined) {
       const message = 'is off as --socks is: nothing would be left to do'
       context.addIssue({ code: 'custom', path: ['http'], message })
     }
   })
+
+export const connectSchema = z.preprocess(quietly, connectFields).transform(splitDns)
+
+export const runSchema = z
+  .strictObject({
+    ...bridge,
+    socks: places(FREE_PORT),
+    http: places(FREE_PORT),
+    command: z.array(z.string()).min(1, 'is missing: sstp-socks run <server> [options] -- COMMAND'),
+  })
+  .superRefine((settings, context) => {
+    checkTrust(settings, context)
+    const { socks, http, forward, dnsListen } = settings
+    const usable = [...socks, ...http].some((place) => !('path' in place))
+    if (!usable && forward.length === 0 && dnsListen === undefined) {
+      const message = 'is off or a unix socket, and so is --socks: no program would find its way'
+      context.addIssue({ code: 'custom', path: ['http'], message })
+    }
+  })
+  .transform(splitDns)
 
 export const pingSchema = z
   .strictObject({
@@ -207,114 +229,24 @@ export const pingSchema = z
     size: integer(0, MTU.most - 28).default(56),
   })
   .superRefine(checkTrust)
+  .transform(splitDns)
 
-export const resolveSchema = z.strictObject({ ...tunnel, name: read(parseTarget) }).superRefine(checkTrust)
-
-/** Either accounts of our own, or a RADIUS server's. */
-function checkRadius(
-  settings: {
-    readonly accounts?: string | undefined
-    readonly clientCa?: string | undefined
-    readonly radius: readonly unknown[]
-    readonly radiusSecretFile?: string | undefined
-    readonly radiusAccounting?: readonly unknown[] | undefined
-  },
-  context: z.RefinementCtx,
-) {
-  const fail = (name: string, message: string): void =>
-    context.addIssue({ code: 'custom', path: [name], message })
-  const { accounts, radius, radiusSecretFile: secret, radiusAccounting: accounting = [] } = settings
-  if (radius.length === 0) {
-    if (accounts === undefined && settings.clientCa === undefined)
-      fail('accounts', 'is required: a FILE with a user:password a line (or --radius, or --client-ca)')
-    else if (secret !== undefined) fail('radiusSecretFile', 'needs --radius too')
-    else if (accounting.length > 0) fail('radiusAccounting', 'needs --radius too')
-    return
-  }
-  if (accounts !== undefined) fail('radius', 'contradicts --accounts: say one of them')
-  if (secret === undefined) fail('radius', 'needs --radius-secret-file FILE with the secret shared with it')
-  if (accounting.length > 1 && accounting.includes(null)) fail('radiusAccounting', 'is off and on at once')
-}
-
-function checkClientCa(
-  settings: {
-    readonly accounts?: string | undefined
-    readonly radius: readonly unknown[]
-    readonly clientCa?: string | undefined
-    readonly auth?: readonly string[] | undefined
-  },
-  context: z.RefinementCtx,
-) {
-  const { accounts, radius, clientCa, auth } = settings
-  const password = auth?.find((method) => method !== 'eap-tls')
-  if (clientCa !== undefined && radius.length > 0) {
-    const message = 'contradicts --radius: the RADIUS server knows whose certificates are good'
-    context.addIssue({ code: 'custom', path: ['clientCa'], message })
-  } else if (clientCa === undefined && radius.length === 0 && auth?.includes('eap-tls')) {
-    const message = "eap-tls needs --client-ca FILE with the issuer of the clients' certificates"
-    context.addIssue({ code: 'custom', path: ['auth'], message })
-  } else if (clientCa !== undefined && accounts === undefined && password !== undefined) {
-    const message = `${password} needs --accounts FILE with the clients' passwords`
-    context.addIssue({ code: 'custom', path: ['auth'], message })
-  }
-}
-
-export const serveSchema = z
-  .strictObject({
-    ...logging,
-    listen: read((value) => parseListen(value, DEFAULT_LISTEN.address)).default(DEFAULT_LISTEN),
-    accounts: text().optional(),
-    radius: list((value) => parseRadiusServer(value, RADIUS_PORT)).default([]),
-    radiusSecretFile: text().optional(),
-    /** `off` is null. */
-    radiusAccounting: list((value) =>
-      value === 'off' ? null : parseRadiusServer(value, RADIUS_ACCOUNTING_PORT),
-    ).optional(),
-    radiusTimeout: read((value) => parseDuration(value, 's', 500, 120_000)).optional(),
-    radiusNas: text().optional(),
-    radiusOldServer: flag().default(false),
-    cert: text().optional(),
-    key: text().optional(),
-    clientCa: text().optional(),
-    state: text().optional(),
-    pool: read((value) => new AddressPool(value).cidr).optional(),
-    ipv6Prefix: read((value) => {
-      if (ipv6Plan(value) === undefined)
-        throw new UsageError(
-          `"${value}" is not an IPv6 prefix for hosts of 64 bits, such as fd12:3456:789a:1::/64`,
-        )
-      return value
-    }).optional(),
-    dns: list((value) => {
-      if (!isIPv4(value)) throw new UsageError(`"${value}" is not an IPv4 address`)
-      return value
-    }).default([]),
-    auth: read(parseAuth).optional(),
-    mtu: integer(MTU.least, MTU.most).optional(),
-    maxCalls: integer(0, 65535).optional(),
-    maxStrangers: integer(1, 65535).optional(),
-    maxPerAddress: integer(1, 65535).optional(),
-    maxFailures: integer(0, 100_000).optional(),
-    setupTimeout: read((value) => parseDuration(value, 's', 1000, 600_000)).optional(),
-    allowLoopback: flag().default(false),
-  })
-  .superRefine((settings, context) => {
-    checkRadius(settings, context)
-    checkClientCa(settings, context)
-    if ((settings.cert === undefined) === (settings.key === undefined)) return
-    const [path, other] = settings.cert === undefined ? ['key', 'cert'] : ['cert', 'key']
-    context.addIssue({ code: 'custom', path: [path], message: `needs --${other} too` })
-  })
+export const resolveSchema = z
+  .strictObject({ ...tunnel, name: read(parseTarget) })
+  .superRefine(checkTrust)
+  .transform(splitDns)
 
 export const demoSchema = z.strictObject({ ...logging, once: flag().default(false) })
 
 export type TunnelSettings = z.output<typeof tunnelSchema>
 export type ConnectSettings = z.output<typeof connectSchema>
+export type RunSettings = z.output<typeof runSchema>
+/** What {@link ConnectSettings} and {@link RunSettings} have in common. */
+export type BridgeSettings = Omit<RunSettings, 'command'>
 export type PingSettings = z.output<typeof pingSchema>
-export type ServeSettings = z.output<typeof serveSchema>
 
 /** The positional arguments, whose names are shown without dashes. */
-const POSITIONAL = new Set(['server', 'host', 'name'])
+const POSITIONAL = new Set(['server', 'host', 'name', 'command'])
 
 /** Settings out of options; the first complaint is thrown as {@link UsageError}, one line. */
 export function parseSettings<T>(schema: z.ZodType<T>, options: Readonly<Record<string, unknown>>): T {
@@ -325,6 +257,7 @@ export function parseSettings<T>(schema: z.ZodType<T>, options: Readonly<Record<
   if (issue.code === 'unrecognized_keys') throw new UsageError(`unknown option ${issue.keys.join(', ')}`)
   const [name] = issue.path
   if (typeof name !== 'string') throw new UsageError(issue.message)
+  if (name.length === 1) throw new UsageError(`-${name}: ${issue.message}`)
   const shown = POSITIONAL.has(name)
     ? `<${name}>`
     : `--${name.replace(/[A-Z]/g, (c) => `-${c.toLowerCase()}`)}`

@@ -1,5 +1,7 @@
 import { isIP, isIPv4, isIPv6 } from 'node:net'
+import { resolve } from 'node:path'
 import { domainToASCII } from 'node:url'
+import { type AddressRange, parseRange } from '../proxy/access.js'
 import type { AuthMethod } from '../tunnel/options.js'
 import { UsageError } from './errors.js'
 
@@ -7,6 +9,27 @@ import { UsageError } from './errors.js'
 export interface ListenAddress {
   readonly address: string
   readonly port: number
+}
+
+/** A unix socket; the path is absolute. */
+export interface UnixPath {
+  readonly path: string
+}
+
+/** Where a local entrance listens. */
+export type Place = ListenAddress | UnixPath
+
+/** `unix:PATH`, or as {@link parseListen}. Throws {@link UsageError}. */
+export function parsePlace(text: string, fallback: string): Place {
+  if (!text.startsWith('unix:')) return parseListen(text, fallback)
+  const path = text.slice('unix:'.length)
+  if (path === '' || path.endsWith('/')) throw new UsageError(`"${text}" is not unix:PATH`)
+  return { path: resolve(path) }
+}
+
+/** As it can be given again. */
+export function formatPlace(at: Place): string {
+  return 'path' in at ? `unix:${at.path}` : formatEndpoint(at.address, at.port)
 }
 
 /** `[ADDR:]PORT`, IPv6 in brackets; without an address it is `fallback`. Throws {@link UsageError}. */
@@ -140,4 +163,27 @@ export function parseDuration(text: string, unit: 'ms' | 's', least: number, mos
     throw new UsageError(`${text} is out of range: ${least} ms to ${most / 1000} s`)
   }
   return Math.round(value)
+}
+
+/** For `--allow`. Throws {@link UsageError}. */
+export function parseAllowed(text: string): AddressRange {
+  const range = parseRange(text)
+  if (range === undefined) {
+    throw new UsageError(`"${text}" is not an IP address, or a range such as 192.168.1.0/24`)
+  }
+  return range
+}
+
+/** For `--proxy-user`: what SOCKS5 and HTTP can both say. Throws {@link UsageError}. */
+export function parseProxyUser(text: string): string {
+  const problem = proxyLoginProblem(text)
+  if (problem !== undefined) throw new UsageError(problem)
+  if (text.includes(':')) throw new UsageError('HTTP knows no user name with a colon')
+  return text
+}
+
+/** Why a name or password cannot be said to a proxy (RFC 1929: 255 octets; RFC 7617: no control characters). */
+export function proxyLoginProblem(text: string): string | undefined {
+  if (Buffer.byteLength(text) > 255) return 'SOCKS5 knows only 255 octets'
+  return /\p{Cc}/u.test(text) ? 'has a control character, which HTTP does not know' : undefined
 }

@@ -21,6 +21,12 @@ t.test('tunnel, then listeners, then the ready line; a signal ends it in the oth
         event: 'ready',
         socks: { address: '127.0.0.1', port: 1080 },
         http: { address: '127.0.0.1', port: 8080 },
+        proxies: [
+          { protocols: ['socks'], address: '127.0.0.1', port: 1080 },
+          { protocols: ['http'], address: '127.0.0.1', port: 8080 },
+        ],
+        forwards: [],
+        dnsListen: null,
         tunnel: {
           ipv4: '10.0.0.2',
           ipv6: null,
@@ -48,14 +54,12 @@ t.test('is the default command', async (t) => {
 t.test('lines for people, to copy', async (t) => {
   const world = new World()
   world.onReady = () => world.signal('SIGINT')
-  await world.run('vpn', '--socks', '0.0.0.0:0', '--http', '[::1]:9')
+  await world.run('vpn', '--socks', '0.0.0.0:0', '--http', '[::1]:9', '--allow-open')
   t.match(world.out, 'Connected to vpn.example:443 (mschapv2) as 10.0.0.2, MTU 1400.')
   t.match(world.out, /curl --socks5-hostname 127\.0\.0\.1:4000\d http/)
   t.match(world.out, /export ALL_PROXY=socks5h:\/\/127\.0\.0\.1:4000\d\n/)
   t.match(world.out, 'curl -x http://[::1]:9 http')
   t.match(world.out, 'export http_proxy=http://[::1]:9 https_proxy=http://[::1]:9')
-  t.match(world.err, /^sstp-socks: warning: the proxies on 0\.0\.0\.0 ask for no password/m)
-  t.equal(world.err.match(/ask for no password/g)?.length, 1, 'loopback is no reason to warn')
 })
 
 t.test('which listener serves what', async (t) => {
@@ -84,6 +88,254 @@ t.test('which listener serves what', async (t) => {
     t.equal(ready?.socks === null, argv.join() === '--socks,off')
     t.equal(ready?.http === null, argv.join() === '--http,off')
   }
+})
+
+t.test('unix sockets, and several places for one protocol', async (t) => {
+  const world = new World()
+  world.onReady = () => world.signal('SIGINT')
+  const argv = [
+    '--socks',
+    'unix:/run/x/s',
+    '--socks',
+    '1',
+    '--http',
+    'unix:/run/x/s',
+    '--http',
+    '0',
+    '--http',
+    '0',
+  ]
+  t.equal(await world.run('vpn', '--json', ...argv), 0)
+  t.same(
+    world.proxies.map(({ path, address, port, protocols }) => [path ?? `${address}:${port}`, protocols]),
+    [
+      ['/run/x/s', { socks: true, http: true }],
+      ['127.0.0.1:1', { socks: true, http: false }],
+      ['127.0.0.1:0', { socks: false, http: true }],
+      ['127.0.0.1:0', { socks: false, http: true }],
+    ],
+    'two free ports are two',
+  )
+  t.match(world.events[0], {
+    socks: { path: '/run/x/s' },
+    http: { path: '/run/x/s' },
+    proxies: [
+      { protocols: ['socks', 'http'], path: '/run/x/s' },
+      { protocols: ['socks'], address: '127.0.0.1', port: 1 },
+      { protocols: ['http'], port: 40004 },
+      { protocols: ['http'], port: 40005 },
+    ],
+  })
+  const people = new World()
+  people.onReady = () => people.signal('SIGINT')
+  await people.run('vpn', '--socks', 'unix:/run/my x', '--http', 'off')
+  t.match(
+    people.out,
+    /^SOCKS5 proxy on unix:\/run\/my x\n {2}curl -x socks5h:\/\/localhost\/run\/my%20x http/m,
+  )
+})
+
+t.test('listening on a unix socket fails: one line that names the option', async (t) => {
+  for (const [code, message] of [
+    ['EADDRINUSE', /another program .* listens on unix:\/x\/y: choose another path with --socks$/m],
+    ['ENOTSOCK', /\/x\/y exists and is no socket: choose another path with --socks$/m],
+    ['ENAMETOOLONG', /\/x\/y is too long for a unix socket: choose a shorter path with --socks$/m],
+    ['ENOENT', /there is no directory for \/x\/y: make it, or choose another path with --socks$/m],
+    ['EACCES', /\/x\/y may not be made here \(EACCES\): choose another path with --socks$/m],
+  ] as const) {
+    const world = new World()
+    world.listenProxy = async () => {
+      throw Object.assign(new Error(code), { code })
+    }
+    t.equal(await world.run('vpn', '--socks', 'unix:/x/y', '--http', 'off'), 2, code)
+    t.match(world.err, message)
+    t.same(world.log, ['open', 'closing tunnel', 'closed tunnel'])
+  }
+})
+
+t.test('who may use the proxies', async (t) => {
+  const file = join(t.testdir({ password: 'pw-7\n' }), 'password')
+  const ways: [string[], Record<string, string>][] = [
+    [['--proxy-user', 'bob', '--proxy-password-file', file], {}],
+    [['--proxy-user', 'bob'], { SSTP_PROXY_PASSWORD: 'pw-7' }],
+    [[], { SSTP_PROXY_USER: 'bob', SSTP_PROXY_PASSWORD: 'pw-7' }],
+    [['--proxy-user', 'bob', '--proxy-password-file', file], { SSTP_PROXY_PASSWORD: 'other' }],
+  ]
+  for (const [argv, env] of ways) {
+    const world = new World()
+    world.env = { ...world.env, ...env }
+    world.onReady = () => world.signal('SIGINT')
+    // Whoever must say a password may come from anywhere.
+    t.equal(await world.run('vpn', '--socks', '0.0.0.0:1', '--log-level', 'trace', ...argv), 0, world.err)
+    t.equal(world.proxies.length, 2)
+    for (const { credentials } of world.proxies) {
+      t.equal(credentials?.verify(Buffer.from('bob'), Buffer.from('pw-7')), true)
+      t.equal(credentials?.verify(Buffer.from('bob'), Buffer.from('other')), false)
+      t.equal(credentials?.verify(Buffer.from('eve'), Buffer.from('pw-7')), false)
+    }
+    t.match(world.out, 'curl --socks5-hostname 127.0.0.1:1 --proxy-user bob http')
+    t.match(world.out, 'export ALL_PROXY=socks5h://bob:PASSWORD@127.0.0.1:1\n')
+    t.notMatch(world.out + world.err, /pw-7/)
+  }
+  const asked = new World()
+  asked.ask = async (question, hidden) => {
+    t.equal(question, 'Password of the proxies for bob: ')
+    t.ok(hidden)
+    return 'typed'
+  }
+  asked.onReady = () => asked.signal('SIGINT')
+  t.equal(await asked.run('vpn', '--proxy-user', 'bob'), 0)
+  t.equal(asked.proxies[0]?.credentials?.verify(Buffer.from('bob'), Buffer.from('typed')), true)
+
+  const open = new World()
+  open.onReady = () => open.signal('SIGINT')
+  t.equal(await open.run('vpn', '--socks', '0.0.0.0:1', '--allow-open', '--allow', '10.1.0.0/16,::1'), 0)
+  const [first, second] = open.proxies
+  for (const proxy of [first, second]) {
+    t.equal(proxy?.allow?.('10.1.2.3'), true)
+    t.equal(proxy?.allow?.('::ffff:10.1.2.3'), true)
+    t.equal(proxy?.allow?.('::1'), true)
+    t.equal(proxy?.allow?.('127.0.0.1'), false, 'this machine is not allowed by itself')
+    t.equal(proxy?.credentials, undefined)
+  }
+  const cases: [string[], Record<string, string>, RegExp][] = [
+    [[], { SSTP_PROXY_PASSWORD: 'x' }, /SSTP_PROXY_PASSWORD: needs --proxy-user too/],
+    [[], { SSTP_PROXY_USER: 'a:b' }, /SSTP_PROXY_USER: HTTP knows no user name with a colon/],
+    [['--proxy-user', 'b'], { SSTP_PROXY_PASSWORD: 'x'.repeat(256) }, /SSTP_PROXY_PASSWORD: .*255 octets/],
+    [['--proxy-user', 'b'], { SSTP_PROXY_PASSWORD: 'x\ty' }, /SSTP_PROXY_PASSWORD: .*control character/],
+    [['--proxy-user', 'b', '--proxy-password-file', '/no/such'], {}, /--proxy-password-file: ENOENT/],
+  ]
+  for (const [argv, env, message] of cases) {
+    const world = new World()
+    world.env = { ...world.env, ...env }
+    t.equal(await world.run('vpn', ...argv), 2)
+    t.match(world.err, message)
+    t.same(world.log, [], 'before anything is opened')
+  }
+})
+
+t.test('strangers at the door are told of, but not more often than a person can read', async (t) => {
+  const world = new World()
+  world.onReady = () => {
+    for (let client = 1; client <= 1000; client++) {
+      const message = 'clients at 192.0.2.1 may not use this proxy (--allow)'
+      world.proxies[0]?.onEvent?.({
+        type: 'rejected',
+        client,
+        from: '192.0.2.1',
+        reason: 'forbidden',
+        message,
+      })
+    }
+    world.signal('SIGINT')
+  }
+  await world.run('vpn')
+  const lines = world.err.match(/WARN: clients at 192\.0\.2\.1 may not use this proxy/g)?.length ?? 0
+  t.ok(lines > 0 && lines < 50, `${lines} lines`)
+})
+
+t.test('forwards, names and rules: opened behind the proxies, closed before them', async (t) => {
+  const world = new World()
+  const folder = t.testdir({ rules: 'refuse *:25\n', hosts: '10.1.1.1 web.inside\n' })
+  world.onReady = () => world.signal('SIGINT')
+  const names = [
+    '--dns',
+    'corp.example=10.5.5.5',
+    '--dns',
+    'home=direct',
+    '--search',
+    'corp.example',
+    '--ndots',
+    '2',
+  ]
+  const rules = ['--bypass', '192.0.2.0/24', '--rules', `${folder}/rules`]
+  const argv = [
+    '-L',
+    '0:web.inside:80',
+    '--dns-listen',
+    '5353',
+    '--hosts',
+    `${folder}/hosts`,
+    ...names,
+    ...rules,
+  ]
+  t.equal(await world.run('vpn', '--json', ...argv), 0, world.err)
+  const closed = world.log.filter((line) => line.startsWith('closed'))
+  t.equal(closed[0], 'closed dns 127.0.0.1:5353')
+  t.equal(closed.at(-1), 'closed tunnel')
+  t.match(world.events[0], {
+    forwards: [{ option: '-L', locals: [{ address: '127.0.0.1', port: Number }] }],
+    dnsListen: { address: '127.0.0.1', port: 5353 },
+    tunnel: { dns: ['10.0.0.53'] },
+  })
+  t.match(world.dialers[0], {
+    zones: [{ domain: 'corp.example', servers: [{ address: '10.5.5.5', port: 53 }] }],
+    search: ['corp.example'],
+    ndots: 2,
+  })
+  t.equal(world.dialers[0]?.servers, undefined)
+  t.same(world.dialers[0]?.hosts?.get('web.inside', 'A'), ['10.1.1.1'])
+  t.ok(world.dialers[0]?.elsewhere?.('x.home'), 'asked of this machine')
+  t.notOk(world.dialers[0]?.elsewhere?.('x.corp.example'))
+  const { dialer, pages } = world.proxies[0] ?? {}
+  await t.rejects(async () => dialer?.dial({ host: '10.0.0.9', port: 25 }), {
+    code: 'not-allowed',
+    message: /refuse \*:25/,
+  })
+  t.match(
+    String(pages?.page('/proxy.pac', '127.0.0.1:8080')?.body),
+    /PROXY 127\.0\.0\.1:8080; SOCKS5 127\.0\.0\.1:1080/,
+  )
+
+  const people = new World()
+  people.onReady = () => people.signal('SIGINT')
+  t.equal(await people.run('vpn', ...argv), 0)
+  t.match(people.out, 'DNS 10.0.0.53; corp.example by 10.5.5.5; home outside the tunnel.')
+  t.match(people.out, 'Rules: 2; what none of them is about goes through the tunnel.')
+  t.match(people.out, /^Forward \(-L, TCP\) 127\.0\.0\.1:\d+ to web\.inside:80 behind the tunnel$/m)
+  t.match(people.out, /^DNS server on 127\.0\.0\.1:5353\n {2}dig @127\.0\.0\.1 -p 5353 host\.inside$/m)
+})
+
+t.test('only a forward, only a DNS server; and what stands in the way', async (t) => {
+  for (const argv of [
+    ['-L', '0:web:80'],
+    ['--dns-listen', '5353'],
+  ]) {
+    const world = new World()
+    world.onReady = () => world.signal('SIGINT')
+    t.equal(await world.run('vpn', '--socks', 'off', '--http', 'off', '--json', ...argv), 0, argv.join(' '))
+    t.same(world.proxies, [])
+    t.match(world.events[0], { socks: null, http: null, proxies: [] })
+  }
+  const cases: [string[], RegExp][] = [
+    [['--dns-listen', '0.0.0.0:53'], /--dns-listen: whoever reaches 0\.0\.0\.0:53 .* or give --allow-open$/m],
+    [['--hosts', '/no/such'], /--hosts: \/no\/such: ENOENT/],
+    [['--rules', '/no/such'], /--rules: ENOENT/],
+    [['--route', 'http://x'], /--route: "http:\/\/x" is a URL/],
+    [['-L', '80'], /--forward: "80" is not \[ADDR:\]PORT:HOST:PORT/],
+    [['--dns', 'x=y'], /--dns: "y" is neither ADDR/],
+  ]
+  for (const [argv, message] of cases) {
+    const world = new World()
+    t.equal(await world.run('vpn', ...argv), 2, argv.join(' '))
+    t.match(world.err, message)
+    t.same(world.log, [])
+  }
+  const taken = new World()
+  taken.taken.set(5353, 'EADDRINUSE')
+  t.equal(await taken.run('vpn', '-L', '0:web:80', '--dns-listen', '5353'), 2)
+  t.match(taken.err, /port 5353 on 127\.0\.0\.1 is in use .* with --dns-listen$/m)
+  t.same(taken.log.slice(-2), ['closing tunnel', 'closed tunnel'])
+  t.equal(taken.log.filter((line) => line.startsWith('closed proxy')).length, 2)
+
+  const shared = new World()
+  shared.onReady = () => shared.signal('SIGINT')
+  t.equal(await shared.run('vpn', '--dns-listen', '0.0.0.0:53', '--allow-open'), 0)
+  t.equal(shared.dnsServers[0]?.allow?.('192.0.2.1'), true)
+  const local = new World()
+  local.onReady = () => local.signal('SIGINT')
+  t.equal(await local.run('vpn', '--dns-listen', '[::1]:53'), 0)
+  t.equal(local.dnsServers[0]?.allow, undefined, 'the server knows whom to serve')
 })
 
 t.test('all options arrive at the call', async (t) => {

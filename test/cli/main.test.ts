@@ -53,3 +53,12 @@ t.test('a password in a pipe that nobody writes to', async (t) => {
   t.equal(status, 143)
   t.equal(err, 'sstp-socks: interrupted by SIGTERM\n')
 })
+
+t.test('run: nothing of ours on standard output, and the status of a shell', async (t) => {
+  const { child, err: said } = start(['run', '127.0.0.1:1', '--', 'no-such-command-of-ours'], 'pipe')
+  const { stdout } = child
+  const [out, err, [status]] = await Promise.all([stdout && text(stdout), said, once(child, 'exit')])
+  t.equal(status, 127)
+  t.equal(out, '')
+  t.equal(err, 'sstp-socks: no-such-command-of-ours: there is no such command\n')
+})

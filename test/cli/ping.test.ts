@@ -113,3 +113,32 @@ t.test('resolve', async (t) => {
   t.equal(await stopped.run('resolve', 'vpn', 'host'), 143)
   t.equal(stopped.log.at(-1), 'closed tunnel')
 })
+
+t.test('names as they are asked for elsewhere too', async (t) => {
+  const hosts = `${t.testdir({ hosts: '10.7.7.7 web\n' })}/hosts`
+  const argv = [
+    '--dns',
+    'corp.example=10.5.5.5',
+    '--dns',
+    'home=direct',
+    '--hosts',
+    hosts,
+    '--search',
+    'a.example',
+  ]
+  for (const command of [
+    ['resolve', 'vpn', 'host'],
+    ['ping', 'vpn', 'host', '-c', '1'],
+  ]) {
+    const asking = world([1])
+    t.equal(await asking.run(...command, ...argv), 0, asking.err)
+    const [options] = asking.dialers
+    t.match(options, { zones: [{ domain: 'corp.example' }], search: ['a.example'] })
+    t.same(options?.hosts?.get('web', 'A'), ['10.7.7.7'])
+    t.ok(options?.elsewhere?.('x.home'))
+    t.equal(options?.elsewhere?.('host'), undefined)
+    const wrong = world([1])
+    t.equal(await wrong.run(...command, '--hosts', '/no/such'), 2)
+    t.same(wrong.log, [], 'before the tunnel is up')
+  }
+})

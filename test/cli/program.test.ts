@@ -63,7 +63,7 @@ t.test('--version and --help', async (t) => {
     t.equal(await world.run(flag), 0)
     t.equal(world.out, `${manifest.version}\n`)
   }
-  const commands = ['connect', 'serve', 'demo', 'check', 'ping', 'resolve']
+  const commands = ['connect', 'run', 'serve', 'demo', 'check', 'ping', 'resolve']
   for (const argv of [['--help'], ['-h'], ...commands.map((name) => [name, '--help'])]) {
     const world = new World()
     t.equal(await world.run(...argv), 0, argv.join(' '))
@@ -81,20 +81,23 @@ t.test('--version and --help', async (t) => {
 
 t.test('the options of every command are in its help', async (t) => {
   const tunnel =
-    'user password-file password password-command new-password-file auth cert key key-password-file eap-name hash-whole-user eap-ca eap-servername eap-pin eap-tls-max eap-key-rule ca pin servername insecure sni host-header tls-cert tls-key upstream upstream-password-file dns mtu no-ipv6 timeout json log-level log-format'
+    'user password-file password password-command new-password-file auth cert key key-password-file eap-name hash-whole-user eap-ca eap-servername eap-pin eap-tls-max eap-key-rule ca pin servername insecure sni host-header tls-cert tls-key upstream upstream-password-file dns search ndots hosts mtu no-ipv6 timeout json log-level log-format'
+  const proxies =
+    'socks http proxy-user proxy-password-file allow allow-open max-clients forward remote-forward dns-listen route bypass block rules'
   const all: Record<string, string> = {
-    connect: `${tunnel} socks http reconnect no-reconnect retry-start reconnect-wait keepalive`,
+    connect: `${tunnel} ${proxies} stdio reconnect no-reconnect retry-start reconnect-wait keepalive`,
+    run: `${tunnel} ${proxies} reconnect no-reconnect retry-start reconnect-wait keepalive`,
     check: tunnel,
     ping: `${tunnel} count interval size`,
     resolve: tunnel,
     serve:
-      'accounts radius radius-secret-file radius-accounting radius-timeout radius-nas radius-old-server listen cert key client-ca state pool ipv6-prefix dns auth mtu max-calls max-strangers max-per-address max-failures setup-timeout allow-loopback json log-level log-format',
+      'accounts radius radius-secret-file radius-accounting radius-timeout radius-nas radius-old-server listen cert key client-ca state pool ipv6-prefix dns auth mtu max-calls max-connections max-strangers max-per-address max-failures setup-timeout allow-loopback json log-level log-format',
     demo: 'once json log-level log-format',
   }
   for (const [command, names] of Object.entries(all)) {
     const world = new World()
     await world.run(command, '--help')
-    const shown = [...world.out.matchAll(/^ +(?:-\w, )?--([a-z0-9-]+)/gm)].map(([, name]) => name)
+    const shown = [...world.out.matchAll(/^ {2,6}(?:-\w, )?--([a-z0-9-]+)/gm)].map(([, name]) => name)
     t.same(shown.sort(), [...names.split(' '), 'help', 'version'].sort(), command)
   }
 })
@@ -105,8 +108,12 @@ t.test('wrong use: status 2, one line, and nothing is started', async (t) => {
     [['connect'], /: <server> is missing/],
     [['ping', 'vpn'], /: <host> is missing/],
     [['resolve'], /: <server> and <name> are missing/],
-    [['run'], /"run" is not there yet/],
-    [['run', 'config.yaml'], /"run" is not there yet/],
+    [['run'], /: <server> is missing/],
+    [['run', 'vpn'], /<command>: is missing: sstp-socks run <server> \[options\] -- COMMAND$/m],
+    [['run', 'vpn', '--'], /<command>: is missing/],
+    [['run', 'vpn', 'curl'], /an argument that nothing takes: curl/],
+    [['run', '--', 'curl'], /: <server> is missing/],
+    [['run', 'vpn', '--no-such', '--', 'curl', '--no-other'], /unknown option --no-such \(/],
     [['check', 'vpn', '--json=5'], /--json: takes no value/],
     [['vpn', '--no-ipv6=true'], /--no-ipv6: takes no value/],
     [['ping', 'vpn', 'host', '-c'], /-c: wants a value/],
@@ -125,7 +132,23 @@ t.test('wrong use: status 2, one line, and nothing is started', async (t) => {
     [['vpn', '--ipv6'], /unknown option --ipv6/],
     [['vpn', '--socks'], /--socks: wants a value/],
     [['vpn', '--socks', 'x'], /^sstp-socks: --socks: "x" does not end/],
-    [['vpn', '--socks', '1', '--socks', '2'], /--socks: is given twice/],
+    [['vpn', '--socks', '1', '--socks', '1'], /--socks: is given twice with the same place/],
+    [['vpn', '--socks', '1', '--socks', 'off'], /--socks: is off and on at once/],
+    [['vpn', '--socks', 'unix:'], /--socks: "unix:" is not unix:PATH/],
+    [['vpn', '--allow', '10.0.0.0/33'], /--allow: "10\.0\.0\.0\/33" is not an IP address, or a range/],
+    [['vpn', '--proxy-user', 'a:b'], /--proxy-user: HTTP knows no user name with a colon/],
+    [['vpn', '--proxy-password-file', '/x'], /--proxy-password-file: needs --proxy-user too/],
+    [['vpn', '--password-file', '-', '--proxy-password-file', '-'], /standard input holds one password only/],
+    [['vpn', '--proxy-user', 'a'], /no password for --proxy-user: give --proxy-password-file FILE/],
+    [
+      ['vpn', '--socks', '0.0.0.0:1'],
+      /--socks: whoever reaches 0\.0\.0\.0:1 .*--proxy-user .*--allow-open$/m,
+    ],
+    [
+      ['vpn', '--http', '[fd00::1]:1'],
+      /--http: whoever reaches \[fd00::1\]:1 would be in the remote network/,
+    ],
+    [['vpn', '--socks', '1', '--socks', '10.0.0.1:0'], /--socks: whoever reaches 10\.0\.0\.1:0/],
     [['vpn', '--user', ''], /--user: wants a value/],
     [['vpn', '--mtu', 'big'], /--mtu: wants a whole number/],
     [['http://vpn'], /http:\/\/ is not for SSTP/],
@@ -200,6 +223,7 @@ t.test('with --log-format json every line of both outputs is JSON', async (t) =>
     '--no-reconnect',
     '--socks',
     '0.0.0.0:0',
+    '--allow-open',
     '--json',
     '--log-format',
     'json',

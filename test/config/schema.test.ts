@@ -19,8 +19,14 @@ t.test('defaults', async (t) => {
     insecure: false,
     dns: [],
     ipv6: true,
-    socks: { address: '127.0.0.1', port: 1080 },
-    http: { address: '127.0.0.1', port: 8080 },
+    socks: [{ address: '127.0.0.1', port: 1080 }],
+    http: [{ address: '127.0.0.1', port: 8080 }],
+    allowOpen: false,
+    route: [],
+    bypass: [],
+    block: [],
+    forward: [],
+    remoteForward: [],
     reconnect: true,
     retryStart: false,
   })
@@ -56,12 +62,12 @@ t.test('options mean what their text says', async (t) => {
     mtu: 1280,
     ipv6: false,
     timeout: 2000,
-    http: { address: '::1', port: 0 },
+    http: [{ address: '::1', port: 0 }],
     logLevel: 'debug',
     logFormat: 'json',
     json: true,
   })
-  t.equal(settings.socks, null)
+  t.same(settings.socks, [])
   t.equal(parseSettings(connectSchema, { server, mtu: 1280 }).mtu, 1280, 'numbers as a file has them')
   t.match(
     parseSettings(serveSchema, {

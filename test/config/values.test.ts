@@ -2,13 +2,17 @@ import { createHash } from 'node:crypto'
 import t from 'tap'
 import {
   formatEndpoint,
+  formatPlace,
   isLoopback,
   parseAddress,
+  parseAllowed,
   parseAuth,
   parseDuration,
   parseHostHeader,
   parseListen,
   parsePin,
+  parsePlace,
+  parseProxyUser,
   parseServerName,
   toHostName,
 } from '../../src/config/values.js'
@@ -139,5 +143,33 @@ t.test('the Host field, as it is to be sent', async (t) => {
       { name: 'UsageError', message: /is not a host name/ },
       JSON.stringify(text),
     )
+  }
+})
+
+t.test('places: a unix socket, or an address and port', async (t) => {
+  t.same(parsePlace('1080', '127.0.0.1'), { address: '127.0.0.1', port: 1080 })
+  t.same(parsePlace('unix:/run/x:1', '127.0.0.1'), { path: '/run/x:1' })
+  t.same(parsePlace('unix:x', ''), { path: `${process.cwd()}/x` }, 'as seen from here')
+  t.equal(formatPlace({ path: '/x' }), 'unix:/x')
+  t.equal(formatPlace({ address: '::1', port: 1 }), '[::1]:1')
+  for (const text of ['unix:', 'unix:/run/']) {
+    t.throws(() => parsePlace(text, ''), { name: 'UsageError', message: /is not unix:PATH/ })
+  }
+})
+
+t.test('who may use the proxies', async (t) => {
+  t.same(parseAllowed('10.0.0.0/8'), { address: '10.0.0.0', prefix: 8 })
+  t.same(parseAllowed('::1'), { address: '::1', prefix: 128 })
+  for (const text of ['', 'host', '10.0.0.0/33', '10/8']) {
+    t.throws(() => parseAllowed(text), { name: 'UsageError', message: /is not an IP address, or a range/ })
+  }
+  t.equal(parseProxyUser('bö b@x'), 'bö b@x')
+  t.equal(parseProxyUser('é'.repeat(127)), 'é'.repeat(127))
+  for (const [text, message] of [
+    ['é'.repeat(128), /255 octets/],
+    ['a:b', /colon/],
+    ['a\nb', /control character/],
+  ] as const) {
+    t.throws(() => parseProxyUser(text), { name: 'UsageError', message })
   }
 })
