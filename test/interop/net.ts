@@ -75,7 +75,7 @@ export async function socksConnect(proxy: Endpoint, host: string, port: number) 
 }
 
 /** Takes exactly so many octets from a socket; what comes behind them stays in it. */
-function octets(socket: Socket, n: number): Promise<Buffer> {
+export function octets(socket: Socket, n: number): Promise<Buffer> {
   return new Promise((resolve, reject) => {
     const ended = () => reject(new Error('SOCKS: the proxy hung up'))
     const take = () => {

@@ -33,6 +33,7 @@ export interface ReadyLine {
   readonly http?: Endpoint
   readonly listen?: Endpoint
   readonly sha256?: string
+  readonly forwards?: readonly { readonly option: string; readonly locals: readonly Endpoint[] }[]
   readonly tunnel?: {
     readonly ipv4?: string
     readonly peer?: string
