@@ -49,7 +49,7 @@ export function explainTls(error: unknown, name: string): CallError {
   if (code === 'ECONNRESET' || code === 'EPIPE') {
     return failed('TLS_CLOSED', `${name} closed the connection during TLS: not an SSTP server`)
   }
-  if (/WRONG_VERSION_NUMBER|PACKET_LENGTH_TOO_LONG|HTTP_REQUEST|UNEXPECTED_MESSAGE|BAD_RECORD/.test(code)) {
+  if (/WRONG_VERSION_NUMBER|_LENGTH_TOO_LONG|HTTP_REQUEST|UNEXPECTED_MESSAGE|BAD_RECORD/.test(code)) {
     return failed(
       'TLS_NOT_TLS',
       `${name} does not speak TLS: not an SSTP server`,

@@ -10,6 +10,7 @@ t.test('what breaks a TLS handshake', async (t) => {
     ['EPIPE', 'TLS_CLOSED', /closed the connection/],
     ['ERR_SSL_WRONG_VERSION_NUMBER', 'TLS_NOT_TLS', /does not speak TLS:/],
     ['ERR_SSL_PACKET_LENGTH_TOO_LONG', 'TLS_NOT_TLS', /does not speak TLS:/],
+    ['ERR_SSL_DATA_LENGTH_TOO_LONG', 'TLS_NOT_TLS', /does not speak TLS:/],
     ['ERR_SSL_TLSV1_ALERT_PROTOCOL_VERSION', 'TLS_TOO_OLD', /TLS 1\.2 or later$/],
     ['ERR_SSL_UNSUPPORTED_PROTOCOL', 'TLS_TOO_OLD', /TLS 1\.2 or later$/],
     [

@@ -152,7 +152,7 @@ async function secure(raw: Socket, options: DialUpstreamOptions, proxy: string):
 
 function explainProxyTls(error: NodeJS.ErrnoException, proxy: string): CallError {
   const code = error.code ?? error.message
-  if (/WRONG_VERSION_NUMBER|PACKET_LENGTH_TOO_LONG|HTTP_REQUEST/.test(code)) {
+  if (/WRONG_VERSION_NUMBER|_LENGTH_TOO_LONG|HTTP_REQUEST/.test(code)) {
     return proxyError(
       'protocol',
       'PROXY_PROTOCOL',
