@@ -574,7 +574,11 @@ interface SocksV5 {
 }
 
 t.test('the client of socksv5 with a password', async (t) => {
-  const socksv5 = createRequire(import.meta.url)('socksv5') as SocksV5
+  const require = createRequire(import.meta.url)
+  // It is of 2014, and Node 23 has let go of this.
+  const util = require('node:util') as { isError?: (x: unknown) => boolean }
+  util.isError ??= (x) => x instanceof Error
+  const socksv5 = require('socksv5') as SocksV5
   const p = await start({ credentials: oneUser('bob', 'sesame') })
   const dial = (auths: unknown[]) =>
     new Promise<Socket | Error>((resolve) => {
