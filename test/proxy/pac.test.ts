@@ -185,6 +185,7 @@ t.test('10,000 rules fit, and more go to the proxy', async (t) => {
   const each = Number(process.hrtime.bigint() - begun) / times / 1000
   t.comment(`${each.toFixed(1)} µs a URL, compiling the call included`)
 
+  t.ok(pacScript(make(25_000), PROXY).length > 500_000, 'the whole of them')
   const huge = pacScript(make(40_000), PROXY)
   t.ok(huge.length < 2000)
   t.equal(load(huge)('http://department-0.corp.example/', 'department-0.corp.example'), PROXY)

@@ -1,5 +1,4 @@
 import { mkdtempSync, rmSync } from 'node:fs'
-import { createRequire } from 'node:module'
 import type { Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -11,6 +10,7 @@ import type { ProxyOptions } from '../../src/proxy/server.js'
 import type { DialErrorCode } from '../../src/tunnel/dialer.js'
 import { NOTHING_LEFT, socksRequest, startProxy, type Talk, until } from '../helpers/proxy.js'
 import { OWN6, ScriptedDialer } from '../helpers/socks-dialer.js'
+import { socksv5 } from '../helpers/socksv5.js'
 
 const HOST = '192.0.2.1'
 const hex = (s: string) => Buffer.from(s.replaceAll(' ', ''), 'hex')
@@ -561,24 +561,7 @@ t.test('UDP ASSOCIATE over a unix socket has no address to work with', async (t)
   t.same(await p.stop(), NOTHING)
 })
 
-interface SocksV5Client {
-  connect(to: object, listener: (socket: Socket) => void): this
-  on(event: 'error', listener: (error: Error) => void): this
-}
-interface SocksV5 {
-  // Its `connect` function needs a part of Node that is gone; the class does not.
-  readonly Client: new (
-    options: object,
-  ) => SocksV5Client
-  readonly auth: { None(): unknown; UserPassword(user: string, password: string): unknown }
-}
-
 t.test('the client of socksv5 with a password', async (t) => {
-  const require = createRequire(import.meta.url)
-  // It is of 2014, and Node 23 has let go of this.
-  const util = require('node:util') as { isError?: (x: unknown) => boolean }
-  util.isError ??= (x) => x instanceof Error
-  const socksv5 = require('socksv5') as SocksV5
   const p = await start({ credentials: oneUser('bob', 'sesame') })
   const dial = (auths: unknown[]) =>
     new Promise<Socket | Error>((resolve) => {

@@ -1,8 +1,8 @@
 import { createSocket } from 'node:dgram'
-import { createRequire } from 'node:module'
 import type { Socket } from 'node:net'
 import t from 'tap'
 import { NOTHING_LEFT, ORIGIN, remotes, socksRequest, startProxy, until } from '../helpers/proxy.js'
+import { socksv5 } from '../helpers/socksv5.js'
 
 const NAMES = { 'host.example': [ORIGIN] }
 
@@ -329,20 +329,7 @@ t.test('the other commands over the resolver and the network behind it', async (
   t.same(await p.stop(), NOTHING_LEFT)
 })
 
-interface SocksV5Client {
-  connect(to: object, listener: (socket: Socket) => void): this
-  on(event: 'error', listener: (error: Error) => void): this
-}
-interface SocksV5 {
-  // Its `connect` function needs a part of Node that is gone; the class does not.
-  readonly Client: new (
-    options: object,
-  ) => SocksV5Client
-  readonly auth: { None(): unknown }
-}
-
 t.test('the client of socksv5', async (t) => {
-  const socksv5 = createRequire(import.meta.url)('socksv5') as SocksV5
   const p = await startProxy({ names: NAMES })
   t.teardown(() => p.stop())
   const list = remotes(p.network, 80)
