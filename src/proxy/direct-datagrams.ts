@@ -8,6 +8,7 @@ import {
   type HostPort,
   type UdpHandler,
 } from '../tunnel/dialer.js'
+import { Destinations } from './destinations.js'
 import { directError } from './direct-flow.js'
 import type { DirectGate } from './direct-gate.js'
 
@@ -32,8 +33,7 @@ export class DirectDatagrams implements DatagramFlow {
   readonly #options: DatagramOptions
   readonly #lookups = new AbortController()
   readonly #sockets = new Map<4 | 6, Opened>()
-  #destinations = new Map<string, Map<number, Destination>>()
-  #count = 0
+  readonly #destinations = new Destinations<Destination>(MAX_DESTINATIONS)
   #asking = 0
   /** Octets. */
   #waiting = 0
@@ -57,7 +57,7 @@ export class DirectDatagrams implements DatagramFlow {
 
   send(data: Uint8Array, to: HostPort): void {
     if (this.#closed) return
-    const destination = this.#destinations.get(to.host)?.get(to.port) ?? this.#find(to)
+    const destination = this.#destinations.get(to) ?? this.#find(to)
     if (destination === undefined) return
     // The socket takes it only later.
     const copy = Buffer.from(data)
@@ -94,14 +94,7 @@ export class DirectDatagrams implements DatagramFlow {
       // Told once; what is kept here without an address goes nowhere.
       if (failure.code !== 'not-allowed') return undefined
     }
-    if (this.#count >= MAX_DESTINATIONS) {
-      this.#destinations = new Map()
-      this.#count = 0
-    }
-    const ports = this.#destinations.get(to.host)
-    if (ports === undefined) this.#destinations.set(to.host, new Map([[to.port, destination]]))
-    else ports.set(to.port, destination)
-    this.#count++
+    this.#destinations.set(to, destination)
     return destination
   }
 
@@ -127,7 +120,8 @@ export class DirectDatagrams implements DatagramFlow {
         },
         (error: unknown) => {
           settle()
-          this.#forget(to, destination)
+          // It is tried again by the next datagram, but not by those that are there.
+          this.#destinations.forget(to, destination)
           this.#tell(asDialError(error))
         },
       )
@@ -145,15 +139,6 @@ export class DirectDatagrams implements DatagramFlow {
       }
     }
     throw refusal
-  }
-
-  /** What failed is tried again by the next datagram, but not by those that are there. */
-  #forget(to: HostPort, destination: Destination): void {
-    const ports = this.#destinations.get(to.host)
-    if (ports?.get(to.port) !== destination) return
-    ports.delete(to.port)
-    if (ports.size === 0) this.#destinations.delete(to.host)
-    this.#count--
   }
 
   #send(data: Buffer, address: string, port: number): void {

@@ -9,6 +9,7 @@ import {
   type HostPort,
   type UdpHandler,
 } from '../tunnel/dialer.js'
+import { Destinations } from './destinations.js'
 import type { Routed, Router } from './route.js'
 
 type OpenWay = 'tunnel' | 'direct'
@@ -42,8 +43,7 @@ export class RoutingDatagrams implements DatagramFlow {
   readonly #options: DatagramOptions
   readonly #lookups = new AbortController()
   readonly #sockets: Record<OpenWay, DatagramFlow | undefined> = { tunnel: undefined, direct: undefined }
-  #destinations = new Map<string, Map<number, Destination>>()
-  #count = 0
+  readonly #destinations = new Destinations<Destination>(MAX_DESTINATIONS)
   #asking = 0
   /** Octets. */
   #waiting = 0
@@ -67,7 +67,7 @@ export class RoutingDatagrams implements DatagramFlow {
 
   send(data: Uint8Array, to: HostPort): void {
     if (this.#closed) return
-    let destination = this.#destinations.get(to.host)?.get(to.port)
+    let destination = this.#destinations.get(to)
     if (destination === undefined || this.#ways.clock.now() >= destination.until) destination = this.#find(to)
     if (destination?.way !== undefined) this.#send(destination.way, data, destination.to)
     else if (destination?.waiting !== undefined && this.#waiting + data.length <= MAX_WAITING) {
@@ -105,12 +105,7 @@ export class RoutingDatagrams implements DatagramFlow {
       // Not from inside the caller's own call.
       queueMicrotask(() => this.#tell(asDialError(error)))
     }
-    const ports = this.#destinations.get(to.host)
-    if (ports?.has(to.port) !== true && ++this.#count > MAX_DESTINATIONS) {
-      this.#destinations = new Map([[to.host, new Map([[to.port, destination]])]])
-      this.#count = 1
-    } else if (ports === undefined) this.#destinations.set(to.host, new Map([[to.port, destination]]))
-    else ports.set(to.port, destination)
+    this.#destinations.set(to, destination)
     return destination
   }
 
@@ -136,7 +131,7 @@ export class RoutingDatagrams implements DatagramFlow {
     this.#release(destination)
     const failure = asDialError(error)
     // Refused is refused for a while; any other failure may be over with the next datagram.
-    if (failure.code !== 'not-allowed') this.#forget(destination.to, destination)
+    if (failure.code !== 'not-allowed') this.#destinations.forget(destination.to, destination)
     this.#tell(failure)
   }
 
@@ -147,14 +142,6 @@ export class RoutingDatagrams implements DatagramFlow {
     destination.waiting = undefined
     for (const data of waiting) this.#waiting -= data.length
     return waiting
-  }
-
-  #forget(to: HostPort, destination: Destination): void {
-    const ports = this.#destinations.get(to.host)
-    if (ports?.get(to.port) !== destination) return
-    ports.delete(to.port)
-    if (ports.size === 0) this.#destinations.delete(to.host)
-    this.#count--
   }
 
   #send(way: OpenWay, data: Uint8Array, to: HostPort): void {
