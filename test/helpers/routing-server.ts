@@ -40,7 +40,7 @@ const MTU = 1400
  * is a host of its own that outlives the calls, as those behind a router are: while there is none, what it
  * sends is lost, and its timers go on.
  */
-class InnerHost implements IpEndpoint {
+class InnerHost {
   readonly stack: NetStack
   /** How many octets a download has. */
   size = 1_000_000
@@ -130,6 +130,44 @@ class InnerHost implements IpEndpoint {
   close(): void {
     clearTimeout(this.timer)
     this.stack.close()
+  }
+}
+
+/**
+ * The host as one call reaches it: what comes is taken from every call, what goes is sent into the one that came up
+ * last. A call that is frozen and not yet known for dead would swallow what is meant for its successor.
+ */
+class Route implements IpEndpoint {
+  private readonly host: InnerHost
+  driver: Driver | undefined
+
+  constructor(host: InnerHost) {
+    this.host = host
+  }
+
+  private get carries(): boolean {
+    return this.host.carrier !== undefined && this.host.carrier === this.driver
+  }
+
+  input(b: Uint8Array, off: number, len: number, now: number): void {
+    this.host.input(b, off, len, now)
+    if (!this.carries) this.host.carrier?.wake()
+  }
+
+  output(dst: Uint8Array, off: number, now: number): number {
+    return this.carries ? this.host.output(dst, off, now) : 0
+  }
+
+  get hasOutput(): boolean {
+    return this.carries && this.host.hasOutput
+  }
+
+  nextTimeout(): number {
+    return this.carries ? this.host.nextTimeout() : Number.POSITIVE_INFINITY
+  }
+
+  handleTimeout(now: number): void {
+    if (this.carries) this.host.handleTimeout(now)
   }
 }
 
@@ -242,8 +280,10 @@ export class RoutingServer {
       nextTimeout: () => Number.POSITIVE_INFINITY,
       handleTimeout: () => {},
     }
-    const call = new Call(new SstpServer({ random, certificate: this.certificate }), ppp, host, owner)
+    const route = new Route(host)
+    const call = new Call(new SstpServer({ random, certificate: this.certificate }), ppp, route, owner)
     const driver = new Driver(socket, call)
+    route.driver = driver
     const over = (): void => {
       driver.stop()
       socket.end()

@@ -25,6 +25,11 @@ const FAREWELLS = 15_000
 setFlagsFromString('--expose-gc')
 const gc = runInNewContext('gc') as () => void
 
+/** Until what has ended is also closed: local ends and shutdowns take the system some turns. */
+const settled = async (): Promise<void> => {
+  for (let turn = 0; turn < 50; turn++) await new Promise((resolve) => setImmediate(resolve))
+}
+
 /** What this process holds: kinds of handles and timers, and octets. */
 function held(): { readonly resources: Record<string, number>; readonly heap: number } {
   gc()
@@ -130,10 +135,14 @@ t.test('nothing leaks, and each download that ends is whole', async (t) => {
     const name = names[event < names.length ? event : random.below(names.length)] ?? ''
     counts[name] = (counts[name] ?? 0) + 1
     await events[name]?.()
-    if (event === 2) warm = held()
+    if (event === 2) {
+      await settled()
+      warm = held()
+    }
   }
   over = true
   await Promise.all(workers)
+  await settled()
   const last = held()
   const growth = (last.heap - (warm?.heap ?? 0)) / MIB
   t.comment(`${Math.round((performance.now() - began) / 100) / 10} s: ${JSON.stringify(counts)}`)
