@@ -13,6 +13,7 @@ import {
 } from '../../stack/index.js'
 import { Call, type CallOwner } from '../link/call.js'
 import { Driver, monotonicNow, type Turns } from '../link/driver.js'
+import { linkLocal } from '../link/packet.js'
 import type { StackFlow } from '../link/stack-flow.js'
 import { type PppEvent, PppLink } from '../ppp/link.js'
 import { STATUS } from '../sstp/attribute.js'
@@ -95,6 +96,8 @@ const LEAST_MEMORY = 16 * 1024 * 1024
 const CLOSE_TIMEOUT = 2_500
 /** From the HTTP handshake until LCP is agreed on, at most: clients that know what they want need two round trips. */
 const BEGIN_TIMEOUT = 30_000
+/** After IPV6CP: IPCP is agreed on in the same breath, or not at all. */
+const IPV4_GRACE = 3_000
 /** Octets from a client that has not signed in: twice the longest chain of certificates that EAP-TLS would carry. */
 const MAX_EARLY = 262_144
 /** SSTP's own limit comes that much later than ours, whose message says more. */
@@ -121,7 +124,12 @@ export class ClientCall implements CallOwner, EgressTcpHost {
   private deferred: StackFlow[] = []
   private user: string | undefined
   private auth = ''
-  private address: string | undefined
+  private address: IpAddress | undefined
+  /** What IPV6CP has agreed on for the client: 8 octets. */
+  private interfaceId: Uint8Array | undefined
+  private ipv4Expected = true
+  /** Until when, if there is IPv6. */
+  private ipv4By = Number.POSITIVE_INFINITY
   private connected = false
   private told = false
   private reason = ''
@@ -295,20 +303,31 @@ export class ClientCall implements CallOwner, EgressTcpHost {
         const peer = event.peer === undefined ? undefined : IpAddress.fromBytes(event.peer)
         // Nobody sends in another's name.
         if (peer !== undefined) this.stack.setPeer(peer)
-        this.address = peer?.toString()
+        this.address = peer
         this.stack.setMtu(this.call.ppp.mtu)
         this.maybeUp()
         return
       }
       case 'ipv6-up':
         this.router?.up(event.local, this.driver.now())
+        this.interfaceId = event.peer
+        if (!this.told) this.ipv4By = this.driver.now() + (this.ipv4Expected ? IPV4_GRACE : 0)
         return
       case 'ipv6-down':
         this.router?.down()
+        // The last accounting record still tells it.
+        if (!this.told) this.interfaceId = undefined
+        this.ipv4By = Number.POSITIVE_INFINITY
         return
       case 'ipv4-down':
+        if (event.error === undefined) return
+        this.ipv4Expected = false
+        // Of no account to a client that goes on with IPv6.
+        if (!this.told || this.interfaceId === undefined) this.reason ||= event.error.message
+        this.maybeUp()
+        return
       case 'terminated':
-        if (event.type === 'terminated') this.cause ??= terminateCause(event.error?.code)
+        this.cause ??= terminateCause(event.error?.code)
         if (event.error !== undefined && event.error.code !== 'TERMINATED')
           this.reason ||= event.error.message
         return
@@ -361,12 +380,17 @@ export class ClientCall implements CallOwner, EgressTcpHost {
   }
 
   private maybeUp(): void {
-    if (this.told || !this.connected || this.address === undefined) return
+    if (this.told || !this.connected) return
+    const { id, from, auth, interfaceId } = this
+    const ipv6 = interfaceId === undefined || this.ipv4Expected ? undefined : linkLocal(interfaceId)
+    const address = this.address ?? ipv6
+    if (address === undefined) return
     this.told = true
+    this.reason = ''
     this.setUpBy = Number.POSITIVE_INFINITY
-    const { id, from, auth, address } = this
-    this.radius?.start(IpAddress.parse(address)?.toBytes(), this.driver.now())
-    this.emit({ type: 'up', call: id, from, user: this.user ?? '', auth, address })
+    this.ipv4By = Number.POSITIVE_INFINITY
+    this.radius?.start(this.driver.now())
+    this.emit({ type: 'up', call: id, from, user: this.user ?? '', auth, address: address.toString() })
   }
 
   private assigned: string | undefined
@@ -413,6 +437,7 @@ export class ClientCall implements CallOwner, EgressTcpHost {
       call: this.id,
       station: stationOf(this.socket.remoteAddress),
       mtu,
+      framed: () => ({ ipv4: this.address?.toBytes(), interfaceId: this.interfaceId }),
       usage: () => {
         const { bytesIn, bytesOut, packetsIn, packetsOut } = this.stack.counters
         return { octetsIn: bytesIn, octetsOut: bytesOut, packetsIn, packetsOut }
@@ -449,15 +474,21 @@ export class ClientCall implements CallOwner, EgressTcpHost {
   nextTimeout(): number {
     const radius = this.radius?.nextTimeout() ?? Number.POSITIVE_INFINITY
     const router = this.router?.nextTimeout() ?? Number.POSITIVE_INFINITY
-    return Math.min(this.udp.nextTimeout(), this.dns.nextTimeout(), this.setUpBy, radius, router)
+    return Math.min(this.udp.nextTimeout(), this.dns.nextTimeout(), this.setUpBy, this.ipv4By, radius, router)
   }
 
   handleTimeout(now: number): void {
     if (now >= this.setUpBy) {
       this.setUpBy = Number.POSITIVE_INFINITY
       // One may do with IPv6 alone.
-      const up = this.connected && this.call.ppp.ipv6Open
-      if (!up) this.giveUp('the client did not set its call up in time')
+      this.ipv4Expected = false
+      this.maybeUp()
+      if (!this.told) this.giveUp('the client did not set its call up in time')
+    }
+    if (now >= this.ipv4By) {
+      this.ipv4By = Number.POSITIVE_INFINITY
+      this.ipv4Expected = false
+      this.maybeUp()
     }
     this.udp.handleTimeout(now)
     this.dns.handleTimeout(now)

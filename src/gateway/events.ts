@@ -8,6 +8,7 @@ export type GatewayEvent =
       readonly from: string
       readonly user: string
       readonly auth: string
+      /** Its IPv4 address, or without one its IPv6 address on the link. */
       readonly address: string
     }
   | { readonly type: 'trace'; readonly call: number; readonly message: string }

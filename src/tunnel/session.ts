@@ -661,19 +661,19 @@ class Session implements Tunnel, CallOwner {
   }
 
   private fromPpp(error: PppError): CallError {
-    const step: Step = error.layer === 'ipcp' || error.layer === 'ipv6cp' ? 'ip' : 'auth'
-    if (this.up) return new CallError('ip', 'lost', error.code, error.message)
-    switch (error.code) {
-      case 'AUTH_REFUSED':
-        return new CallError('auth', 'refused', error.code, error.message, refusedHint(error))
-      case 'AUTH_UNTRUSTED':
-      case 'AUTH_SERVER_UNPROVEN':
-        return new CallError('auth', 'untrusted', error.code, error.message)
-      case 'AUTH_CREDENTIALS':
-        return new CallError('auth', 'local', error.code, error.message)
-      default:
-        return new CallError(step, 'protocol', error.code, error.message)
+    const { code, message } = error
+    // Who is asked again in the open link and refused would only have one more wrong password to his name by another
+    // call, unless each call asks for the password anew.
+    if (!this.up || this.options.askPassword === undefined) {
+      if (code === 'AUTH_REFUSED') return new CallError('auth', 'refused', code, message, refusedHint(error))
+      if (code === 'AUTH_UNTRUSTED' || code === 'AUTH_SERVER_UNPROVEN') {
+        return new CallError('auth', 'untrusted', code, message)
+      }
+      if (code === 'AUTH_CREDENTIALS') return new CallError('auth', 'local', code, message)
     }
+    if (this.up) return new CallError('ip', 'lost', code, message)
+    const step: Step = error.layer === 'ipcp' || error.layer === 'ipv6cp' ? 'ip' : 'auth'
+    return new CallError(step, 'protocol', code, message)
   }
 
   private emit(event: TunnelEvent): void {

@@ -234,6 +234,11 @@ export class RoutingServer {
     }
   }
 
+  /** Whole SSTP packets that no server of ours would send, between those of the open calls. */
+  say(...packets: readonly Uint8Array[]): void {
+    for (const socket of this.calls.keys()) for (const packet of packets) socket.write(packet)
+  }
+
   async close(): Promise<void> {
     await this.kill()
     this.host.close()

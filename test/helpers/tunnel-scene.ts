@@ -6,6 +6,7 @@ import { makeCertificate } from '../../src/gateway/certificate.js'
 import { listenProxy } from '../../src/proxy/server.js'
 import type { SupervisorEvent } from '../../src/tunnel/events.js'
 import type { KeepAliveTimes } from '../../src/tunnel/keep-alive.js'
+import type { TunnelOptions } from '../../src/tunnel/options.js'
 import { openTunnel } from '../../src/tunnel/session.js'
 import { Supervisor, type SupervisorOptions } from '../../src/tunnel/supervisor.js'
 import { waitingDialer } from '../../src/tunnel/waiting-dialer.js'
@@ -17,6 +18,7 @@ export const PASSWORD = 'correct horse'
 
 export type SceneOptions = Partial<Omit<SupervisorOptions, 'tunnel'>> & {
   readonly keepAlive?: Partial<KeepAliveTimes>
+  readonly askPassword?: NonNullable<TunnelOptions['askPassword']>
 }
 
 /** Server, supervisor and SOCKS proxy, all in this process. */
@@ -30,7 +32,7 @@ export class Scene {
 
   private constructor(server: RoutingServer, port: number, options: SceneOptions) {
     this.server = server
-    const { keepAlive = {}, ...rest } = options
+    const { keepAlive = {}, askPassword, ...rest } = options
     this.supervisor = new Supervisor({
       tunnel: {
         host: '127.0.0.1',
@@ -41,6 +43,7 @@ export class Scene {
         ipv6: false,
         keepAlive,
         timeout: 10_000,
+        ...(askPassword === undefined ? {} : { askPassword }),
       },
       open: openTunnel,
       backoff: { first: 20, most: 100 },

@@ -14,6 +14,7 @@ import { IpAddress } from '../../stack/index.js'
 import { until } from '../helpers/proxy.js'
 import { relayPort } from '../helpers/relay-port.js'
 import { download, ECHO, SOURCE } from '../helpers/routing-server.js'
+import { MSCHAPV2, packet, text } from '../helpers/scripted-server.js'
 import { tcpServer } from '../helpers/servers.js'
 import { certificate, PASSWORD, Scene, Sink } from '../helpers/tunnel-scene.js'
 
@@ -202,6 +203,37 @@ t.test('a refused password on a reconnect is the end', async (t) => {
   t.equal(await sink.end, 'error')
   t.equal(scene.events.filter((e) => e.type === 'connecting').length, 2, 'it was tried once')
   await t.rejects(scene.supervisor.whenUp(), { code: 'tunnel-down' })
+})
+
+t.test('a password refused in the open link is the end too', async (t) => {
+  const scene = await Scene.start(t)
+  const stopped = scene.next('stopped')
+  const refusal = text('E=691 R=0 V=3 M=Access denied')
+  scene.server.say(packet(`chap challenge 77 10 ${MSCHAPV2.challenge}`), packet(`chap failure 77 ${refusal}`))
+  await stopped
+  t.match(scene.last('stopped')?.error, {
+    code: 'AUTH_REFUSED',
+    kind: 'refused',
+    message: /wrong user name or/,
+  })
+  t.equal(scene.server.ups, 1)
+  t.equal(scene.events.filter(({ type }) => type === 'connecting').length, 1, 'no other call')
+})
+
+t.test('a one-time password refused in the open link: the next call asks for another', async (t) => {
+  let asked = 0
+  const scene = await Scene.start(t, {
+    askPassword: async () => {
+      asked++
+      return PASSWORD
+    },
+  })
+  const ready = scene.next('ready')
+  const refusal = text('E=691 R=0 V=3 M=Access denied')
+  scene.server.say(packet(`chap challenge 77 10 ${MSCHAPV2.challenge}`), packet(`chap failure 77 ${refusal}`))
+  await ready
+  t.match(scene.last('disconnected')?.error, { code: 'AUTH_REFUSED', kind: 'lost' })
+  t.equal(asked, 2)
 })
 
 t.test('a peer that is frozen is noticed, and connections outlive it', async (t) => {

@@ -2,7 +2,7 @@
 import { copyOf, u8, u16, u32 } from '../../../stack/bytes.js'
 import { eachAttribute, eachVendorAttribute, RadiusCode, revealKey } from './packet.js'
 
-/** Types of attributes (RFC 2865, 2866, 2868, 2869, 3579). */
+/** Types of attributes (RFC 2865, 2866, 2868, 2869, 3162, 3579). */
 export const Attribute = {
   USER_NAME: 1,
   USER_PASSWORD: 2,
@@ -39,6 +39,7 @@ export const Attribute = {
   TUNNEL_CLIENT_ENDPOINT: 66,
   EAP_MESSAGE: 79,
   ACCT_INTERIM_INTERVAL: 85,
+  FRAMED_INTERFACE_ID: 96,
 } as const
 
 export const MICROSOFT = 311

@@ -38,6 +38,8 @@ export interface SessionOwner {
   /** The inner MTU: EAP packets that come for the client must fit. */
   readonly mtu: number
   usage(): Usage
+  /** The client's address of 4 octets, and its interface identifier of 8. */
+  framed(): { readonly ipv4: Uint8Array | undefined; readonly interfaceId: Uint8Array | undefined }
   /** A log-in begins. False: it is to be refused without asking anybody. */
   mayTry(user: string): boolean
   /** Nobody could be asked about it: it does not count. */
@@ -92,7 +94,6 @@ export class RadiusSession implements Authenticator {
   #server: RadiusServer | undefined
   #granted: Reply | undefined
   #startedAt = NEVER
-  #address: Uint8Array | undefined
   #interimAt = NEVER
   #interim = 0
   #endAt = NEVER
@@ -261,11 +262,10 @@ export class RadiusSession implements Authenticator {
 
   // ---------------------------------------------------------------- limits and accounting
 
-  /** The call is up; `address` is the client's, 4 octets. */
-  start(address: Uint8Array | undefined, now: number): void {
+  /** The call is up. */
+  start(now: number): void {
     if (this.#startedAt !== NEVER) return
     this.#startedAt = now
-    this.#address = address
     const { sessionTimeout = 0, idleTimeout = 0, interimInterval = 0 } = this.#granted ?? {}
     if (sessionTimeout > 0) this.#endAt = now + sessionTimeout * 1000
     if (idleTimeout > 0) {
@@ -327,6 +327,7 @@ export class RadiusSession implements Authenticator {
     const { accounting, wallClock } = this.#context
     if (accounting === undefined) return
     const usage = { ...this.#owner.usage() }
+    const { ipv4, interfaceId } = this.#owner.framed()
     const seconds = Math.round((now - this.#startedAt) / 1000)
     const time = wallClock()
     accounting.send({
@@ -336,7 +337,8 @@ export class RadiusSession implements Authenticator {
         to.text(Attribute.ACCT_SESSION_ID, this.#id)
         to.text(Attribute.USER_NAME, this.#user)
         this.#writePort(to)
-        if (this.#address !== undefined) to.bytes(Attribute.FRAMED_IP_ADDRESS, this.#address)
+        if (ipv4 !== undefined) to.bytes(Attribute.FRAMED_IP_ADDRESS, ipv4)
+        if (interfaceId !== undefined) to.bytes(Attribute.FRAMED_INTERFACE_ID, interfaceId)
         to.integer(Attribute.ACCT_AUTHENTIC, AUTHENTIC_RADIUS)
         to.integer(Attribute.EVENT_TIMESTAMP, time)
         if (kind !== 'start') {

@@ -4,6 +4,7 @@ import t, { type Test } from 'tap'
 import { makeCertificate } from '../../../src/gateway/certificate.js'
 import type { GatewayEvent } from '../../../src/gateway/events.js'
 import { listenGateway } from '../../../src/gateway/gateway.js'
+import type { GatewayOptions } from '../../../src/gateway/options.js'
 import {
   asymmetricStartKey,
   authenticatorResponse,
@@ -15,6 +16,7 @@ import {
 } from '../../../src/ppp/auth/mschap-crypto.js'
 import type { AuthMethod } from '../../../src/tunnel/options.js'
 import { openTunnel } from '../../../src/tunnel/session.js'
+import { ipv6Client } from '../../helpers/ipv6-client.js'
 import {
   type Attr,
   accountingIsRight,
@@ -75,7 +77,11 @@ function judge(seen: Seen, granted: (seen: Seen) => readonly Attr[]): Buffer {
   ])
 }
 
-async function setUp(t: Test, granted: (seen: Seen) => readonly Attr[] = () => []) {
+async function setUp(
+  t: Test,
+  granted: (seen: Seen) => readonly Attr[] = () => [],
+  options: Partial<GatewayOptions> = {},
+) {
   const radius = await udpServer((seen) => judge(seen, granted))
   const accounting = await udpServer((seen) => answer(seen, 5))
   const events: GatewayEvent[] = []
@@ -88,6 +94,7 @@ async function setUp(t: Test, granted: (seen: Seen) => readonly Attr[] = () => [
     key: certificate.key,
     accounts: { password: () => PASSWORD },
     pool: '10.7.0.0/29',
+    ...options,
     radius: { servers: [server(radius.port)], accounting: [server(accounting.port)], nasIdentifier: 'gate' },
     onEvent(event) {
       events.push(event)
@@ -217,6 +224,25 @@ t.test('Session-Timeout ends the call in order', async (t) => {
   await close()
   t.same(statuses(accounting.requests), [1, 2])
   t.equal(cause(accounting.requests[1]), 5, 'Session-Timeout')
+})
+
+t.test('a client of IPv6 only is counted, and its time is over as well', async (t) => {
+  const ipv6Prefix = 'fd12:3456:789a:1::/64'
+  const { gateway, close, event, events, accounting } = await setUp(t, () => [int(27, 1)], { ipv6Prefix })
+  const { cert } = certificate
+  const end = ipv6Client({ port: gateway.port, user: 'alice', password: PASSWORD, cert })
+  await event((e) => e.type === 'closed' && e.reason === 'the time that RADIUS allows is over')
+  await end()
+  await close()
+  t.match(
+    events.find(({ type }) => type === 'up'),
+    { user: 'alice', auth: 'pap', address: /^fe80::/ },
+  )
+  t.same(statuses(accounting.requests), [1, 2])
+  for (const seen of accounting.requests) {
+    t.equal(seen.all(8).length, 0, 'no Framed-IP-Address')
+    t.equal(seen.all(96)[0]?.length, 8, 'Framed-Interface-Id')
+  }
 })
 
 t.test('Idle-Timeout', async (t) => {

@@ -49,6 +49,7 @@ function setUp(options: Partial<RadiusOptions> = {}) {
     station: '192.0.2.9',
     mtu: 1400,
     usage: () => usage,
+    framed: () => ({ ipv4: Uint8Array.of(10, 7, 0, 5), interfaceId: undefined }),
     mayTry(user) {
       world.tried.push(user)
       return world.allowed
@@ -305,7 +306,7 @@ async function up(attributes: Parameters<typeof answer>[2], options: Partial<Rad
     return answer(seen, 5)
   }
   await ask(pap())
-  session.start(Uint8Array.of(10, 7, 0, 5), clock.now())
+  session.start(clock.now())
   await clock.advance(0)
   return { ...made, taken }
 }
