@@ -2,7 +2,6 @@
  * `node bench/kernel/lab.mjs`: the bridge beside Linux's own SSTP client, same server, same path, same octets, in turns.
  * How and why: docs/beside-the-kernel.md. Needs root, the lab and a build in dist.
  */
-import { spawn } from 'node:child_process'
 import { mkdir, writeFile } from 'node:fs/promises'
 import { cpus, release } from 'node:os'
 import { parseArgs } from 'node:util'
@@ -72,10 +71,8 @@ function plan({ way, delay, loss, reorder }) {
 /** @type {{ cell: Cell, bytes: number, count: number, goodputs: Record<Who, number[]> }[]} */
 const results = []
 const started = performance.now()
-// It takes what nobody wants, so that no processor sleeps: waking one costs a guest more than its work.
-const awake = values.idle ? undefined : spawn('nice', ['-n', '19', process.execPath, '-e', 'for (;;);'])
-process.on('exit', () => awake?.kill())
-const race = await Race.start()
+// Waking a processor costs a guest more than its work.
+const race = await Race.start({ awake: !values.idle })
 try {
   for (const weather of weathers) {
     await race.weather(weather)
@@ -102,7 +99,6 @@ try {
 } finally {
   process.stderr.write('\n')
   await race.close()
-  awake?.kill()
 }
 
 const rows = results.map(({ cell, bytes, count, goodputs }) => {

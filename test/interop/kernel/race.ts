@@ -133,9 +133,10 @@ export class Race {
     this.ours = new Worker(stdin, stdout)
   }
 
-  static async start(): Promise<Race> {
+  /** `awake`: see {@link Lab.open}. */
+  static async start(options: { readonly awake?: boolean } = {}): Promise<Race> {
     const product = new Product()
-    const lab = await Lab.open().catch(async (error) => {
+    const lab = await Lab.open(options).catch(async (error) => {
       await product.close()
       throw error
     })
