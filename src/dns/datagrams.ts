@@ -34,6 +34,8 @@ interface Destination {
   /** On the host's clock; what failed is not tried again before. */
   expires: number
   resolving: boolean
+  /** The last datagram, while it may have to go to another address. */
+  last: Uint8Array | undefined
 }
 
 interface Waiting {
@@ -49,6 +51,8 @@ export class NamedDatagrams implements DatagramFlow {
   /** A remote host by name: others' datagrams are not delivered. */
   readonly #only: HostPort | undefined
   readonly #destinations = new Map<string, Destination>()
+  /** Names of several addresses, none of which has answered yet. */
+  readonly #undecided = new Set<Destination>()
   #tunnel: object | undefined
   #lookups = newLookups()
   #resolving = 0
@@ -64,11 +68,13 @@ export class NamedDatagrams implements DatagramFlow {
     this.#tunnel = host.tunnel()
     udp.handler = {
       onDatagram: (data, from) => {
-        if (!this.#closed && this.#isWanted(from)) this.handler?.onDatagram(data, from)
+        if (this.#closed || !this.#isWanted(from)) return
+        if (this.#undecided.size > 0) this.#decide(from)
+        this.handler?.onDatagram(data, from)
       },
-      onError: (error) => {
+      onError: (error, to) => {
         if (error.code === 'tunnel-down') this.#end(error)
-        else this.#tell(error)
+        else if (to === undefined || !this.#goOn(to)) this.#tell(error)
       },
     }
     this.#resolveOnly()
@@ -98,6 +104,7 @@ export class NamedDatagrams implements DatagramFlow {
     if (endpoint !== undefined) {
       // Most datagrams go where the one before went, and need no new object.
       if (endpoint.port !== to.port) destination.endpoint = { address: endpoint.address, port: to.port }
+      if (this.#undecided.size > 0) this.#keep(data, destination)
       this.#pass(data, destination.endpoint ?? endpoint)
     } else if (destination.resolving) this.#queue(data, to)
   }
@@ -107,6 +114,7 @@ export class NamedDatagrams implements DatagramFlow {
     this.#closed = true
     this.#lookups.abort()
     this.#destinations.clear()
+    this.#undecided.clear()
     this.#waiting = []
     this.#udp.close()
   }
@@ -118,6 +126,7 @@ export class NamedDatagrams implements DatagramFlow {
     this.#lookups = newLookups()
     this.#resolving = 0
     this.#destinations.clear()
+    this.#undecided.clear()
     this.#waiting = []
     this.#waitingOctets = 0
     this.#resolveOnly()
@@ -148,6 +157,7 @@ export class NamedDatagrams implements DatagramFlow {
       for (const [name, old] of this.#destinations) {
         if (old.resolving || name === this.#only?.host) continue
         this.#destinations.delete(name)
+        this.#undecided.delete(old)
         break
       }
     }
@@ -156,6 +166,7 @@ export class NamedDatagrams implements DatagramFlow {
       addresses: [],
       expires: 0,
       resolving: false,
+      last: undefined,
     }
     // When all are being resolved there is no room, and this one is not kept: its datagrams are dropped.
     if (this.#destinations.size < MAX_DESTINATIONS) this.#destinations.set(host, destination)
@@ -179,9 +190,9 @@ export class NamedDatagrams implements DatagramFlow {
         const old = destination.endpoint
         destination.addresses = addresses
         // A name of several addresses stays at the one that a conversation goes on with.
-        const address =
-          old !== undefined && addresses.includes(old.address) ? old.address : (addresses[0] ?? '')
-        destination.endpoint = { address, port: old?.port ?? 0 }
+        const stays = old !== undefined && addresses.includes(old.address)
+        destination.endpoint = { address: stays ? old.address : (addresses[0] ?? ''), port: old?.port ?? 0 }
+        if (!stays && addresses.length > 1) this.#undecided.add(destination)
         this.#release(name, destination)
       },
       (error) => {
@@ -191,6 +202,7 @@ export class NamedDatagrams implements DatagramFlow {
         if (error instanceof DialError && error.code === 'tunnel-down') {
           // The end of the socket is told by its own network; the next datagram asks anew.
           this.#destinations.delete(name)
+          this.#undecided.delete(destination)
           this.#tellSoon(new DialError('tunnel-reconnecting', error.message))
         } else if (destination.endpoint !== undefined) {
           destination.expires = this.#host.clock.now() + REMEMBERED_FAILURE
@@ -208,7 +220,9 @@ export class NamedDatagrams implements DatagramFlow {
     for (const { data, to } of all) {
       if (to.host !== name) this.#queue(data, to)
       else if (destination.endpoint !== undefined && !this.#closed) {
-        this.#pass(data, { address: destination.endpoint.address, port: to.port })
+        destination.endpoint = { address: destination.endpoint.address, port: to.port }
+        this.#keep(data, destination)
+        this.#pass(data, destination.endpoint)
       }
     }
   }
@@ -227,6 +241,53 @@ export class NamedDatagrams implements DatagramFlow {
       if (failure.code === 'tunnel-down') queueMicrotask(() => this.#end(failure))
       else this.#tellSoon(failure)
     }
+  }
+
+  #keep(data: Uint8Array, destination: Destination): void {
+    if (!this.#undecided.has(destination)) return
+    destination.last = data.length > MAX_KEPT ? undefined : Uint8Array.from(data)
+  }
+
+  /** The address that answers is the one to stay with. */
+  #decide(from: Endpoint): void {
+    const address = normalizeAddress(from.address) ?? ''
+    for (const destination of this.#undecided) {
+      if (!destination.addresses.includes(address)) continue
+      this.#undecided.delete(destination)
+      destination.last = undefined
+      destination.endpoint = { address, port: destination.endpoint?.port ?? from.port }
+    }
+  }
+
+  /**
+   * Nobody takes what was sent to `to`. A name of several addresses, none of which has answered, goes on with its next
+   * one, and with the last datagram: a service need not listen in both families, and not every client repeats itself.
+   *
+   * @returns true if that is no failure of the name's, or not yet
+   */
+  #goOn(to: Endpoint): boolean {
+    const address = normalizeAddress(to.address) ?? ''
+    let known = false
+    let failed = false
+    for (const destination of this.#destinations.values()) {
+      const { endpoint, addresses } = destination
+      const at = addresses.indexOf(address)
+      if (at >= 0) known = true
+      if (endpoint?.address !== address) continue
+      if (!this.#undecided.has(destination)) {
+        failed = true
+        continue
+      }
+      const next = addresses[at + 1]
+      const { last } = destination
+      destination.endpoint = { address: next ?? addresses[0] ?? address, port: endpoint.port }
+      if (next === undefined) {
+        failed = true
+        this.#undecided.delete(destination)
+        destination.last = undefined
+      } else if (last !== undefined) this.#pass(last, destination.endpoint)
+    }
+    return known && !failed
   }
 
   #isWanted(from: Endpoint): boolean {
@@ -271,5 +332,6 @@ const MAX_DESTINATIONS = 256
 const MAX_RESOLVING = 32
 const MAX_WAITING = 32
 const MAX_WAITING_OCTETS = 65_536
+const MAX_KEPT = 2048
 const MIN_TTL = 5
 const REMEMBERED_FAILURE = 5_000

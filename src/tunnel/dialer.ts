@@ -18,8 +18,11 @@ export interface DialOptions {
 export interface UdpHandler {
   /** `data` is good only during the call. */
   onDatagram(data: Uint8Array, from: Endpoint): void
-  /** An ICMP error came back, or the tunnel went away (`tunnel-down`: the socket is closed then). */
-  onError(error: DialError): void
+  /**
+   * An ICMP error came back, or the tunnel went away (`tunnel-down`: the socket is closed then). `to`: where the
+   * datagram went that it answers, if it answers one.
+   */
+  onError(error: DialError, to?: Endpoint): void
 }
 
 export interface UdpOptions {

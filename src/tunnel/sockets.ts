@@ -382,7 +382,7 @@ class StackUdp implements UdpFlow {
     const news = this.socket.takeError()
     if (news !== undefined) {
       const remote = { address: news.remote.address.toString(), port: news.remote.port }
-      this.handler?.onError(dialError(news.error, remote))
+      this.handler?.onError(dialError(news.error, remote), remote)
     }
     for (let d = this.socket.receive(); d !== undefined && this.open; d = this.socket.receive()) {
       this.handler?.onDatagram(d.data, { address: d.from.address.toString(), port: d.from.port })

@@ -164,6 +164,61 @@ t.test('what cannot be sent to is told once, not for each datagram', async (t) =
   t.notOk(log.some((x) => x.name === 'x.onion' || x.name === 'localhost'))
 })
 
+t.test('a name whose first address refuses goes on with the next, until one has answered', async (t) => {
+  const { clock, network, dialer, names, got } = setup({
+    'host.example': { addresses: ['192.0.2.9', '192.0.2.8', '192.0.2.2'], ttl: 600 },
+    'other.example': { addresses: ['192.0.2.9', '192.0.2.8'], ttl: 600 },
+  })
+  network.route('192.0.2.9', 'refused')
+  network.route('192.0.2.8', 'host-unreachable')
+  const { errors, heard, send } = watch(dialer.openDatagrams())
+  // Two that are under way when the first is refused are one refusal, and the last of them goes on.
+  send('a', 'host.example')
+  send('b', 'host.example')
+  await clock.settle()
+  send('c', 'host.example')
+  await clock.settle()
+  t.same(errors, [])
+  t.same(got.splice(0), ['192.0.2.2:7 b', '192.0.2.2:7 c'])
+  t.same(heard, ['192.0.2.2:7 re b', '192.0.2.2:7 re c'])
+  // A conversation does not move, nor when the name is asked for anew.
+  names['host.example'] = { addresses: ['192.0.2.1', '192.0.2.2'], ttl: 600 }
+  await clock.advance(601_000)
+  network.route('192.0.2.2', 'refused')
+  for (const text of ['f', 'g']) {
+    send(text, 'host.example')
+    await clock.settle()
+  }
+  t.same(errors.splice(0), ['refused', 'refused'])
+  // The last of them has refused: that is told, and the best one is it.
+  send('h', 'other.example')
+  await clock.settle()
+  t.same(errors.splice(0), ['host-unreachable'])
+  send('i', 'other.example')
+  await clock.settle()
+  t.same(errors.splice(0), ['refused'])
+  // Who is called by his address is not somebody's next one.
+  send('k', '192.0.2.8')
+  await clock.settle()
+  t.same(errors, ['host-unreachable'])
+})
+
+t.test('the first answer decides among the addresses of a name', async (t) => {
+  const { clock, network, dialer, got } = setup({
+    'host.example': { addresses: ['192.0.2.1', '192.0.2.2'], ttl: 600 },
+  })
+  const { errors, send } = watch(dialer.openDatagrams())
+  send('a', 'host.example')
+  await clock.settle()
+  network.route('192.0.2.1', 'refused')
+  send('b', 'host.example')
+  await clock.settle()
+  send('c', 'host.example')
+  await clock.settle()
+  t.same(got, ['192.0.2.1:7 a'])
+  t.same(errors, ['refused', 'refused'])
+})
+
 t.test('what waits for a name is bounded, and names are', async (t) => {
   const { clock, dialer, held, got, log } = setup(
     Object.fromEntries(

@@ -95,11 +95,12 @@ t.test('loopback of the host is out of reach unless allowed', async (t) => {
   const tunnel = await tunnelTo(server)
   await t.rejects(tunnel.connect({ address: '192.168.30.1', port: far.port }), { code: 'refused' })
   const udp = tunnel.openUdp({ remote: { address: '192.168.30.1', port: far.port } })
-  const error = await new Promise<DialError>((resolve) => {
-    udp.handler = { onDatagram() {}, onError: resolve }
+  const [error, to] = await new Promise<[DialError, Endpoint | undefined]>((resolve) => {
+    udp.handler = { onDatagram() {}, onError: (...what) => resolve([what[0], what[1]]) }
     udp.send(new Uint8Array(3), { address: '192.168.30.1', port: far.port })
   })
   t.equal(error.code, 'refused')
+  t.same(to, { address: '192.168.30.1', port: far.port })
   await tunnel.close()
   await server.close()
   await far.close()

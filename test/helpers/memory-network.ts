@@ -374,7 +374,9 @@ export class MemoryNetwork implements Network {
         const route = this.#routes.get(to.address)
         const code = route?.code
         if (code !== undefined && code !== 'open' && code !== 'silent') {
-          queueMicrotask(() => socket.handler?.onError(new DialError(code, `${to.address}: ${code}`)))
+          const { address } = to
+          const error = new DialError(code, `${address}: ${code}`)
+          queueMicrotask(() => socket.handler?.onError(error, { address, port: to.port }))
           return
         }
         const copy = Uint8Array.from(data)

@@ -255,6 +255,7 @@ async function startSamba(world: World): Promise<void> {
 }
 
 async function startIperf(world: World): Promise<void> {
-  const iperf = world.inside('iperf3', ['-s', '--forceflush'])
+  // IPv4 alone, and its name has an IPv6 address too, which is tried first.
+  const iperf = world.inside('iperf3', ['-s', '-4', '--forceflush'])
   await iperf.until('iperf3', () => /listening on/.test(iperf.said))
 }
