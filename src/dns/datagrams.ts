@@ -74,7 +74,8 @@ export class NamedDatagrams implements DatagramFlow {
       },
       onError: (error, to) => {
         if (error.code === 'tunnel-down') this.#end(error)
-        else if (to === undefined || !this.#goOn(to)) this.#tell(error)
+        // What is too large for the path goes in fragments next time.
+        else if (to === undefined || error.code === 'too-large' || !this.#goOn(to)) this.#tell(error)
       },
     }
     this.#resolveOnly()

@@ -203,6 +203,21 @@ t.test('a name whose first address refuses goes on with the next, until one has 
   t.same(errors, ['host-unreachable'])
 })
 
+t.test('an address that the path to is too narrow for is not left', async (t) => {
+  const { clock, network, dialer, got } = setup({
+    'host.example': { addresses: ['192.0.2.1', '192.0.2.2'], ttl: 600 },
+  })
+  network.route('192.0.2.1', 'too-large')
+  const { errors, send } = watch(dialer.openDatagrams())
+  send('a', 'host.example')
+  await clock.settle()
+  network.route('192.0.2.1', 'open')
+  send('b', 'host.example')
+  await clock.settle()
+  t.same(got, ['192.0.2.1:7 b'])
+  t.same(errors, ['too-large'])
+})
+
 t.test('the first answer decides among the addresses of a name', async (t) => {
   const { clock, network, dialer, got } = setup({
     'host.example': { addresses: ['192.0.2.1', '192.0.2.2'], ttl: 600 },
