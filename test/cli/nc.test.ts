@@ -13,6 +13,7 @@ import { SocksConversation } from '../../src/cli/nc-socks.js'
 import { joinStdio, type Stdio } from '../../src/cli/stdio.js'
 import { oneUser } from '../../src/proxy/credentials.js'
 import type { ProxyOptions } from '../../src/proxy/server.js'
+import { Gathered } from '../helpers/gathered.js'
 import { MemoryFlow } from '../helpers/memory-network.js'
 import { ORIGIN, Remote, remotes, startProxy, until } from '../helpers/proxy.js'
 import { SeededRandom } from '../helpers/random.js'
@@ -24,13 +25,13 @@ const MAIN = fileURLToPath(new URL('../../src/cli/main.ts', import.meta.url))
 class Streams implements Stdio {
   readonly input = new PassThrough()
   readonly output = new PassThrough()
-  received: Buffer = Buffer.alloc(0)
+  readonly #gathered = new Gathered()
   ended = false
   closed = 0
 
   hear(): this {
     this.output.on('data', (chunk: Buffer) => {
-      this.received = Buffer.concat([this.received, chunk])
+      this.#gathered.push(chunk)
     })
     this.output.on('end', () => {
       this.ended = true
@@ -40,6 +41,10 @@ class Streams implements Stdio {
 
   closeOutput(): void {
     this.closed++
+  }
+
+  get received(): Buffer {
+    return this.#gathered.bytes
   }
 
   get text(): string {

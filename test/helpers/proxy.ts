@@ -5,6 +5,7 @@ import { createDialer } from '../../src/dns/dialer.js'
 import type { ProxyEvent } from '../../src/proxy/events.js'
 import { listenProxy, type ProxyOptions } from '../../src/proxy/server.js'
 import { a, respond, serveDns } from './dns-server.js'
+import { Gathered } from './gathered.js'
 import { type MemoryFlow, MemoryNetwork, type MemoryNetworkOptions } from './memory-network.js'
 import { VirtualClock } from './virtual-clock.js'
 
@@ -77,7 +78,7 @@ export async function until(ready: () => boolean, what = 'nothing happened'): Pr
 /** The client's end of a connection to the proxy. */
 export class Talk {
   readonly socket: Socket
-  received: Buffer = Buffer.alloc(0)
+  readonly #gathered = new Gathered()
   ended = false
   closed = false
   error: NodeJS.ErrnoException | undefined
@@ -85,7 +86,7 @@ export class Talk {
   private constructor(socket: Socket) {
     this.socket = socket
     socket.on('data', (chunk: Buffer) => {
-      this.received = Buffer.concat([this.received, chunk])
+      this.#gathered.push(chunk)
     })
     socket.on('end', () => {
       this.ended = true
@@ -109,6 +110,15 @@ export class Talk {
     })
   }
 
+  get received(): Buffer {
+    return this.#gathered.bytes
+  }
+
+  /** What has come is not of interest any more. */
+  forget(): void {
+    this.#gathered.drop(this.received.length)
+  }
+
   say(bytes: string | Uint8Array): this {
     this.socket.write(bytes)
     return this
@@ -125,10 +135,10 @@ export class Talk {
   async hear(octets: number): Promise<Buffer> {
     await until(
       () => this.received.length >= octets || this.closed,
-      `${octets} octets, got ${this.hex.slice(0, 200)}`,
+      `${octets} octets, got ${this.received.toString('hex', 0, 100)}`,
     )
     const heard = this.received.subarray(0, octets)
-    this.received = this.received.subarray(octets)
+    this.#gathered.drop(octets)
     return heard
   }
 
@@ -160,7 +170,7 @@ export function socksRequest(host: string, port: number, command = 1): Buffer {
 /** The remote end of a connection in the tunnel, for scripts. */
 export class Remote {
   readonly flow: MemoryFlow
-  received: Buffer = Buffer.alloc(0)
+  readonly #gathered = new Gathered()
   closed: { readonly code: string | undefined } | undefined
 
   constructor(flow: MemoryFlow) {
@@ -168,7 +178,7 @@ export class Remote {
     flow.handler = {
       onReadable: () => {
         for (let view = flow.peek(); view.length > 0; view = flow.peek()) {
-          this.received = Buffer.concat([this.received, view])
+          this.#gathered.push(view)
           flow.consume(view.length)
         }
       },
@@ -177,6 +187,15 @@ export class Remote {
         this.closed = { code: error?.code }
       },
     }
+  }
+
+  get received(): Buffer {
+    return this.#gathered.bytes
+  }
+
+  /** What has come is not of interest any more. */
+  forget(): void {
+    this.#gathered.drop(this.received.length)
   }
 
   get text(): string {

@@ -54,7 +54,7 @@ t.test('407, and then the credentials, on one connection', async (t) => {
   t.notMatch(first, /Connection: close/)
 
   // The body of a request that was not carried out is no request.
-  client.received = Buffer.alloc(0)
+  client.forget()
   const smuggled = 'GET http://web.example/smuggled HTTP/1.1\r\n\r\n'
   client.say(
     `POST http://web.example/ HTTP/1.1\r\nContent-Length: ${smuggled.length}\r\n\r\n${smuggled}` +
@@ -66,22 +66,22 @@ t.test('407, and then the credentials, on one connection', async (t) => {
   t.match(client.text, /\r\n\r\n$/, 'the answer to HEAD has no body')
   t.same(p.network.attempts, [], 'nobody was asked for anything')
 
-  client.received = Buffer.alloc(0)
+  client.forget()
   client.say(`GET http://web.example/1 HTTP/1.1\r\n${RIGHT}\r\n`)
   await until(() => list.length === 1 && list[0]?.text.endsWith('\r\n\r\n') === true)
   t.notMatch(list[0]?.text, /authorization/i, 'they are for the proxy only')
   list[0]?.say(OK)
   await client.hearText(/\r\n\r\nok$/)
-  client.received = Buffer.alloc(0)
+  client.forget()
   client.say('GET http://web.example/2 HTTP/1.1\r\n\r\n')
   await client.hearText(/^HTTP\/1\.1 407 /)
   t.notMatch(list[0]?.text, /\/2 HTTP/, 'each request must say them')
 
-  client.received = Buffer.alloc(0)
+  client.forget()
   remotes(p.network, 443)
   client.say('CONNECT web.example:443 HTTP/1.1\r\n\r\n')
   await client.hearText(/^HTTP\/1\.1 407 .*credentials/s)
-  client.received = Buffer.alloc(0)
+  client.forget()
   client.say(`CONNECT web.example:443 HTTP/1.1\r\n${RIGHT}\r\n`)
   await client.hearText(/^HTTP\/1\.1 200 /)
 
@@ -178,7 +178,7 @@ t.test('pages of the proxy itself', async (t) => {
   t.match(answer, /\r\nCross-Origin-Resource-Policy: same-origin\r\n/)
   t.notMatch(answer, /Access-Control|Connection: close/)
   t.ok(answer.includes(`// ${ours}\n`), 'the page knows how it was called')
-  client.received = Buffer.alloc(0)
+  client.forget()
   client.say(`HEAD /wpad.dat HTTP/1.1\r\nHost: localhost\r\n\r\nGET /wpad.dat HTTP/1.0\r\n\r\n`)
   await client.over()
   t.match(
@@ -363,7 +363,7 @@ t.test('connections that are not used again', async (t) => {
     else list[0]?.flow.reset()
     await until(() => p.server.usage().flows === 0, act)
     t.same(list[0]?.closed, { code: act === 'says' ? 'reset' : act === 'ends' ? undefined : 'aborted' }, act)
-    client.received = Buffer.alloc(0)
+    client.forget()
     client.say(get)
     await until(() => list.length === 2)
     list[1]?.say(OK)
@@ -384,12 +384,12 @@ t.test('a request that met the end of its connection is sent again, once, and on
   const get = 'GET http://web.example/ HTTP/1.1\r\n\r\n'
   const prime = async () => {
     const before = list.length
-    client.received = Buffer.alloc(0)
+    client.forget()
     client.say(get)
     await until(() => list.length === before + 1)
     list[before]?.say(OK)
     await client.hearText(/ok$/)
-    client.received = Buffer.alloc(0)
+    client.forget()
     return list[before]
   }
   for (const end of ['end', 'reset'] as const) {
@@ -431,7 +431,7 @@ t.test('a connection that is signed in is its client’s own', async (t) => {
   const list = remotes(p.network, 80)
   const [anna, ben] = [await p.client(), await p.client()]
   const exchange = async (who: typeof anna, fields: string, answer: string, method = 'GET', body = '') => {
-    who.received = Buffer.alloc(0)
+    who.forget()
     const before = list.map((r) => r.text.length)
     who.say(`${method} http://web.example/ HTTP/1.1\r\n${fields}\r\n${body}`)
     await until(() =>
