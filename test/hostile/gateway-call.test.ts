@@ -61,6 +61,32 @@ t.test('nor has one that never stops to talk', (t) => {
   t.end()
 })
 
+t.test('a client that has IPv6 and never answers to IPCP is up after 3 s, and told of once', (t) => {
+  const door = new Door({ ipv6Prefix: 'fd12:3456:789a:1::/64' }).start()
+  const client = door.client({ client: { ipv4: false, ipv6: true } })
+  client.wire.rule = (packet) => {
+    const { protocol, code } = read(packet)
+    return protocol === LCP && code === 8 ? undefined : packet
+  }
+  const ups = () => door.events.filter(({ type }) => type === 'up')
+  door.pass(2_900)
+  t.ok(client.call.ppp.ipv6Open)
+  t.same(ups(), [], 'it may still have IPv4')
+  door.pass(200)
+  t.match(ups(), [{ user: 'alice', address: /^fe80::/ }])
+  door.pass(300_000)
+  t.equal(ups().length, 1)
+  t.equal(door.over, 0, 'it goes on')
+  client.call.close(door.loop.now)
+  client.driver.wake()
+  door.pass(15_000)
+  t.equal(door.over, 1)
+  t.equal(door.reason, '', 'that it had no IPv4 is not why')
+  t.equal(door.pool.used, 0)
+  t.equal(door.loop.pending, 0, 'no timer is left')
+  t.end()
+})
+
 function hex32(n: number): string {
   return (n + 0x1000_0000).toString(16)
 }
