@@ -34,8 +34,9 @@ interface Destination {
   /** On the host's clock; what failed is not tried again before. */
   expires: number
   resolving: boolean
-  /** The last datagram, while it may have to go to another address. */
+  /** Room for the last datagram, while it may have to go to another address, and its length; -1: it was too large. */
   last: Uint8Array | undefined
+  lastLength: number
 }
 
 interface Waiting {
@@ -168,6 +169,7 @@ export class NamedDatagrams implements DatagramFlow {
       expires: 0,
       resolving: false,
       last: undefined,
+      lastLength: -1,
     }
     // When all are being resolved there is no room, and this one is not kept: its datagrams are dropped.
     if (this.#destinations.size < MAX_DESTINATIONS) this.#destinations.set(host, destination)
@@ -246,7 +248,12 @@ export class NamedDatagrams implements DatagramFlow {
 
   #keep(data: Uint8Array, destination: Destination): void {
     if (!this.#undecided.has(destination)) return
-    destination.last = data.length > MAX_KEPT ? undefined : Uint8Array.from(data)
+    destination.lastLength = -1
+    if (data.length > MAX_KEPT) return
+    // One that never answers is sent to for ever: the room stays the same.
+    destination.last ??= new Uint8Array(MAX_KEPT)
+    destination.last.set(data)
+    destination.lastLength = data.length
   }
 
   /** The address that answers is the one to stay with. */
@@ -280,13 +287,15 @@ export class NamedDatagrams implements DatagramFlow {
         continue
       }
       const next = addresses[at + 1]
-      const { last } = destination
+      const { last, lastLength } = destination
       destination.endpoint = { address: next ?? addresses[0] ?? address, port: endpoint.port }
       if (next === undefined) {
         failed = true
         this.#undecided.delete(destination)
         destination.last = undefined
-      } else if (last !== undefined) this.#pass(last, destination.endpoint)
+      } else if (last !== undefined && lastLength >= 0) {
+        this.#pass(last.subarray(0, lastLength), destination.endpoint)
+      }
     }
     return known && !failed
   }
