@@ -8,6 +8,7 @@ import { type Gateway, listenGateway } from '../../src/gateway/gateway.js'
 import type { GatewayOptions } from '../../src/gateway/options.js'
 import type { DialError, Endpoint } from '../../src/tunnel/dialer.js'
 import { openTunnel, type Tunnel } from '../../src/tunnel/session.js'
+import { until } from '../helpers/proxy.js'
 import { tcpServer } from '../helpers/servers.js'
 
 const certificate = await makeCertificate()
@@ -84,6 +85,7 @@ t.test('without a free address a client is told, and the call ends', async (t) =
   const first = await tunnelTo(server)
   t.equal(first.info.ipv4, '10.99.0.2')
   await t.rejects(tunnelTo(server), { code: 'CALL_CLOSED' })
+  await until(() => events.some((e) => e.type === 'closed'), 'the server kept the call')
   t.match(events.at(-1), { type: 'closed', reason: /no address/ })
   await first.close()
   await server.close()

@@ -9,6 +9,7 @@ import type { TunnelEvent } from '../../src/tunnel/events.js'
 import type { TunnelOptions, Upstream } from '../../src/tunnel/options.js'
 import { openTunnel } from '../../src/tunnel/session.js'
 import { chain, type Issued, issue } from '../helpers/certificates.js'
+import { until } from '../helpers/proxy.js'
 import { challenge, httpProxy, socksProxy } from '../helpers/scripted-proxy.js'
 import { type TestServer, tlsServer } from '../helpers/servers.js'
 
@@ -85,6 +86,7 @@ t.test('a call through each kind of proxy: it pings, and ends properly', async (
     await tunnel.close()
     t.equal(await tunnel.closed, undefined)
     t.equal(before, 1)
+    await until(() => server.calls === 0, 'the server kept the call')
   }
   for (const s of [plain, secure, socks, strict, basic]) await s.close()
   await server.close()
