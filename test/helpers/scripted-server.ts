@@ -228,6 +228,8 @@ export class ScriptedServer {
     })
     const sstp = new SstpClient({
       certificate: CERTIFICATE,
+      // As a session has it.
+      negotiationTimeout: 110_000,
       ...(options.hashes === undefined ? {} : { hashes: options.hashes }),
     })
     const owner = this.owner

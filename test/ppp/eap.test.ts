@@ -163,16 +163,32 @@ t.test('a Success that fits nothing is dropped', async (t) => {
   t.notOk(authenticated(ipcp))
 })
 
-t.test('a Success may be missing: pppd 2.4.9 goes on with IPCP, others say nothing', async (t) => {
+t.test('a Success may be missing: pppd 2.4.9 goes on with IPCP, or nothing comes at all', async (t) => {
   const subject = proven()
   const said = subject.say(IPCP, 1, 1, '03060a000001').heard()
   t.equal(subject.event('authenticated')?.method, 'eap-mschapv2')
   t.ok(said.includes('8021 2 1 03060a000001'), 'and that request is answered')
   const silent = proven({ lcpEchoInterval: 0 })
-  silent.pass(4999)
+  silent.pass(89_999)
   t.notOk(authenticated(silent))
+  t.same(silent.heard(), [], 'nothing of IPCP to a server that still waits for a push on a phone')
   silent.pass(1)
   t.ok(authenticated(silent))
+})
+
+t.test('a second factor behind the proof: approved late, denied, or denied without a farewell', async (t) => {
+  const slow = proven({ lcpEchoInterval: 0 })
+  t.same(slow.pass(80_000).heard(), [])
+  t.ok(authenticated(slow.say(EAP, 3, 2)))
+  const refused = /refused us after it had found our proof right: .* second factor was not given/
+  const denied = proven({ lcpEchoInterval: 0 })
+  denied.pass(30_000).say(EAP, 4, 2).say(LCP, 5, 9, textHex('denied'))
+  t.match(denied.link.error, { code: 'AUTH_REFUSED', message: refused }, 'nobody is asked again by itself')
+  t.match(denied.link.error?.message, /\(it says: denied\)$/)
+  const silent = proven({ lcpEchoInterval: 0 }).say(EAP, 4, 2)
+  t.equal(silent.pass(4999).link.error, undefined)
+  t.match(silent.pass(1).link.error, { code: 'AUTH_REFUSED', message: refused })
+  t.notOk(authenticated(silent))
 })
 
 t.test('pppd counts on: the identifiers of the ends are not compared', async (t) => {

@@ -222,28 +222,46 @@ t.test('ECHO_REQUEST by the dozen costs one answer a turn, and unasked responses
   }),
 )
 
-t.test(
-  'the log-in hangs in each of its steps: given up after a minute at most, with the step in the line',
-  async (t) => {
-    play(t, {}, (s) => {
-      s.start().hears(CONNECT_REQUEST).after(60_000).hears('CALL_ABORT 1 0002000c 00000000 00000008')
-      s.after(3000).isOver('SSTP_NEGOTIATION_TIMEOUT', /did not answer CALL_CONNECT_REQUEST/)
-    })
-    play(t, {}, (s) => {
-      s.connect(3)
-      for (let n = 0; n < 10; n += 1) s.hears(`lcp request 1 ${LCP_REQUEST}`).after(3000)
-      s.hears(DISCONNECT).pppError('NO_ANSWER', /no answer to LCP requests/)
-    })
-    play(t, {}, (s) => {
-      lcp(s)
-      for (let n = 0; n < 9; n += 1) s.after(3000).hears(`pap request 1 ${PAP_REQUEST}`)
-      s.after(65_000)
-      s.heard()
-      t.not(s.call.sstp.mayControl, true)
+t.test('the log-in hangs in each of its steps: given up by itself, with the step in the line', async (t) => {
+  play(t, {}, (s) => {
+    s.start().hears(CONNECT_REQUEST).after(110_000).hears('CALL_ABORT 1 0002000c 00000000 00000008')
+    s.after(3000).isOver('SSTP_NEGOTIATION_TIMEOUT', /did not answer CALL_CONNECT_REQUEST/)
+  })
+  play(t, {}, (s) => {
+    s.connect(3)
+    for (let n = 0; n < 10; n += 1) s.hears(`lcp request 1 ${LCP_REQUEST}`).after(3000)
+    s.hears(DISCONNECT).pppError('NO_ANSWER', /no answer to LCP requests/)
+  })
+  play(t, { client: { lcpEchoInterval: 0 } }, (s) => {
+    lcp(s)
+    for (let n = 0; n < 9; n += 1) s.after(3000).hears(`pap request 1 ${PAP_REQUEST}`)
+    s.after(62_999).isNotOver().after(1).hears('lcp terminate 1')
+    s.pppError('NO_ANSWER', /no answer to our PAP request/)
+  })
+  for (const [auth, answered, words] of [
+    [AUTH.mschapv2, false, /MS-CHAPv2: the server sent no challenge/],
+    [AUTH.mschapv2, true, /MS-CHAPv2: no answer to our response/],
+    [AUTH.eap, false, /EAP: the server sent no request/],
+    [AUTH.eap, true, /EAP: no answer to our response/],
+  ] as const) {
+    const client = { auth: ['eap-mschapv2', 'mschapv2'], lcpEchoInterval: 0 } as const
+    play(t, { client }, (s) => {
+      s.connect(3).hears(`lcp request 1 ${LCP_REQUEST}`)
+      s.says(`lcp ack 1 ${LCP_REQUEST}`, `lcp request 1 ${auth}`).hears(`lcp ack 1 ${auth}`)
+      const ask = auth === AUTH.eap ? 'eap request 1 01' : `chap challenge 1 10 ${MSCHAPV2.challenge}`
+      if (answered) s.says(ask).hears(/ response 1 /)
+      s.after(89_999).isNotOver().after(1).hears('lcp terminate 1').pppError('NO_ANSWER', words)
       t.notOk(s.owner.told.includes('connected'))
     })
-  },
-)
+  }
+  play(t, {}, (s) => {
+    lcp(s).says('pap ack 1').hears('CALL_CONNECTED sha256 zero', `ipcp request 1 ${IPCP_REQUEST}`)
+    for (let n = 1; n < 10; n += 1) s.after(3000).hears(`ipcp request 1 ${IPCP_REQUEST}`)
+    s.after(3000)
+      .hears('lcp terminate 1')
+      .pppError('NO_ANSWER', /no answer to IPCP requests/)
+  })
+})
 
 // ---------------------------------------------------------------- PPP
 

@@ -223,7 +223,7 @@ t.test(
   async (t) =>
     play(t, {}, (s) => {
       challenged(lcp(s))
-      for (let n = 0; n < 9; n += 1) {
+      for (let n = 0; n < 14; n += 1) {
         s.after(6000)
         for (const line of s.heard())
           t.match(line, /^lcp echo \d+ a1b2c3d4$/, 'nothing of SSTP, no second response')

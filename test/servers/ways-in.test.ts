@@ -243,6 +243,7 @@ t.test('RouterOS that wants a client certificate: without one the line says what
     })
     const error = await fails(t, options(server.port))
     t.match(error.step, /^(tls|http)$/, maxVersion)
+    t.match(`${error.message} ${error.hint}`, /client certificate/, maxVersion)
     t.same(server.heads, [])
     await server.close()
   }

@@ -25,9 +25,10 @@ const encoder = new TextEncoder()
 const MAX_NAKS = 10
 /** Requests of one conversation: several TLS flights of 64 KiB in pieces. */
 const MAX_REQUESTS = 400
-/** Notifications shown, and the milliseconds for which an EAP-Success may be missing (RFC 3748 4.2). */
+/** Notifications shown. */
 const MAX_NOTES = 5
-const SUCCESS_PATIENCE = 5000
+/** Milliseconds in which the Success must come when a Failure has that was not believed. */
+const DOUBT = 5000
 
 export interface EapPeerHost {
   readonly random: (dst: Uint8Array) => void
@@ -67,9 +68,10 @@ export class EapPeer {
   #notes = 0
   #done = false
   #over = false
+  /** A Failure came after the method had heard that all is well. */
+  #denied = false
   #now = 0
   #deadline = NEVER
-  #concludeAt = NEVER
 
   constructor(host: EapPeerHost, options: EapPeerOptions) {
     this.#host = host
@@ -79,6 +81,7 @@ export class EapPeer {
   /** Something was said that a server may answer by hanging up. */
   get undecided(): boolean {
     if (this.#done || this.#over) return false
+    if (this.#denied) return true
     return this.#method?.undecided ?? (this.#identified || this.#naks > 0)
   }
 
@@ -235,7 +238,6 @@ export class EapPeer {
       data,
     )
     this.#host.send(copyOf(this.#response, 0, this.#response.length))
-    if (this.#result?.certain === true) this.#concludeAt = this.#now + SUCCESS_PATIENCE
   }
 
   /**
@@ -249,7 +251,6 @@ export class EapPeer {
     if (this.#over || this.#done || this.#result === undefined || choice === undefined) return false
     this.#done = true
     this.#deadline = NEVER
-    this.#concludeAt = NEVER
     this.#pending = false
     this.#method?.close()
     this.#method = undefined
@@ -261,8 +262,12 @@ export class EapPeer {
   failure(now: number): void {
     this.#now = now
     if (this.#over || this.#done) return
-    // The method knows better (RFC 3748 4.2).
-    if (this.#result?.certain === true) return
+    if (this.#result?.certain === true) {
+      // The method knows better (RFC 3748 4.2), if a Success comes too: a second factor may have been denied.
+      this.#denied = true
+      this.#deadline = Math.min(this.#deadline, now + DOUBT)
+      return
+    }
     this.#fail(this.refusal(''))
   }
 
@@ -271,6 +276,12 @@ export class EapPeer {
     const known = this.#method?.refusal()
     if (known !== undefined) return known
     const words = said === '' ? '' : ` (it says: ${said})`
+    if (this.#denied) {
+      const message =
+        'the server refused us after it had found our proof right: its policy does not let us in, or a second ' +
+        'factor was not given'
+      return new PppError('auth', 'AUTH_REFUSED', `${message}${words}`)
+    }
     if (this.#method === undefined && this.#naks > 0) return this.#noMethod()
     const where = this.#choice === undefined ? 'before it asked for any proof' : `in ${this.#choice.label}`
     const hint =
@@ -300,6 +311,7 @@ export class EapPeer {
     this.#refusedType = -1
     this.#naks = 0
     this.#requests = 0
+    this.#denied = false
     this.#done = false
   }
 
@@ -309,18 +321,20 @@ export class EapPeer {
   }
 
   nextTimeout(): number {
-    return Math.min(this.#deadline, this.#concludeAt, this.#method?.nextTimeout() ?? NEVER)
+    return Math.min(this.#deadline, this.#method?.nextTimeout() ?? NEVER)
   }
 
   handleTimeout(now: number): void {
     this.#now = now
     this.#method?.handleTimeout(now)
-    if (now >= this.#concludeAt) {
-      this.#concludeAt = NEVER
-      this.success(now)
-    }
     if (now < this.#deadline) return
     this.#deadline = NEVER
+    if (this.#denied) {
+      this.#fail(this.refusal(''))
+      return
+    }
+    // A Success may be missing (RFC 3748 4.2), but not sooner: a push on a phone may be waited for behind the proof.
+    if (this.#result?.certain === true && this.success(now)) return
     const what =
       this.#request === undefined
         ? 'the server sent no request'
@@ -334,7 +348,6 @@ export class EapPeer {
   close(): void {
     this.#over = true
     this.#deadline = NEVER
-    this.#concludeAt = NEVER
     this.#pending = false
     this.#method?.close()
     this.#method = undefined
