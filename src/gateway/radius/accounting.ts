@@ -1,5 +1,6 @@
 /**
- * Accounting records on their way (RFC 2866): sent at once, and again for some minutes while no server takes them.
+ * Accounting records on their way (RFC 2866): sent at once, and again for some minutes while no server takes them. Those
+ * of one session go in their order: a start that came behind its stop would leave a session that never ends.
  */
 import { ACCOUNTING_ANSWERS, type RadiusClient } from './client.js'
 import { PacketWriter } from './packet.js'
@@ -7,6 +8,8 @@ import type { Clock } from './port.js'
 import { Attribute } from './reply.js'
 
 export interface AccountingRecord {
+  /** Acct-Session-Id. */
+  readonly session: string
   /** An interim record is not repeated: the next one says the same and more. */
   readonly kind: 'start' | 'interim' | 'stop'
   /** Everything but the delay. */
@@ -25,6 +28,8 @@ interface Entry {
   /** When it happened. */
   readonly at: number
   rounds: number
+  /** Between two rounds. */
+  resting: boolean
   cancel: () => unknown
 }
 
@@ -52,9 +57,25 @@ export class Accounting {
     if (this.#closed) return
     const [oldest] = this.#entries
     if (oldest !== undefined && this.#entries.size >= MAX_BACKLOG) this.#lose(oldest, 'too many of them wait')
-    const entry: Entry = { record, at: this.#clock.now(), rounds: 0, cancel: () => {} }
+    const entry: Entry = { record, at: this.#clock.now(), rounds: 0, resting: false, cancel: () => {} }
     this.#entries.add(entry)
-    this.#round(entry)
+    for (const earlier of this.#of(record.session)) {
+      // This one says all that those do.
+      if (earlier !== entry && earlier.record.kind === 'interim') this.#done(earlier)
+    }
+    const [first = entry] = this.#of(record.session)
+    if (first === entry) {
+      if (entry.rounds === 0) this.#round(entry)
+    } else if (first.resting) {
+      // It may be the last chance for both.
+      first.cancel()
+      this.#round(first)
+    }
+  }
+
+  /** The oldest first. */
+  #of(session: string): Entry[] {
+    return [...this.#entries].filter(({ record }) => record.session === session)
   }
 
   /** Resolves when all records are taken, or after `ms`. */
@@ -78,6 +99,7 @@ export class Accounting {
 
   #round(entry: Entry): void {
     entry.rounds += 1
+    entry.resting = false
     entry.cancel = this.#client.ask(
       {
         answers: ACCOUNTING_ANSWERS,
@@ -100,6 +122,7 @@ export class Accounting {
           return
         }
         this.#warn(outcome.message)
+        entry.resting = true
         entry.cancel = this.#clock.setTimer(() => this.#round(entry), RETRY_INTERVAL)
       },
     )
@@ -113,6 +136,10 @@ export class Accounting {
   #done(entry: Entry): void {
     entry.cancel()
     this.#entries.delete(entry)
+    if (!this.#closed) {
+      const [next] = this.#of(entry.record.session)
+      if (next?.rounds === 0) this.#round(next)
+    }
     if (this.#entries.size > 0) return
     const waiting = this.#drained
     this.#drained = []

@@ -331,6 +331,7 @@ export class RadiusSession implements Authenticator {
     const seconds = Math.round((now - this.#startedAt) / 1000)
     const time = wallClock()
     accounting.send({
+      session: this.#id,
       kind,
       write: (to) => {
         to.integer(Attribute.ACCT_STATUS_TYPE, STATUS_TYPE[kind])

@@ -296,14 +296,18 @@ t.test('the address of the client', async (t) => {
 })
 
 /** A session that is up, with what the server set. */
-async function up(attributes: Parameters<typeof answer>[2], options: Partial<RadiusOptions> = {}) {
+async function up(
+  attributes: Parameters<typeof answer>[2],
+  options: Partial<RadiusOptions> = {},
+  accounting = true,
+) {
   const made = setUp(options)
   const { network, clock, session, ask } = made
   const taken: Seen[] = []
   network.script = (seen) => {
     if (seen.code === 1) return answer(seen, 2, attributes)
     taken.push(seen)
-    return answer(seen, 5)
+    return accounting ? answer(seen, 5) : undefined
   }
   await ask(pap())
   session.start(clock.now())
@@ -416,6 +420,53 @@ t.test('accounting servers that are away for a while', async (t) => {
   await clock.advance(7_000)
   await service.close(0)
   t.equal(warnings.length, 1, 'nothing was lost')
+  t.equal(clock.pending, 0)
+})
+
+t.test('a start that must be repeated still comes before its stop', async (t) => {
+  const { clock, session, network, service, usage } = await up([int(85, 60)], {}, false)
+  const status = (seen: Seen) => number(seen.all(40)[0])
+  const told = () => network.requests.map(({ seen }) => seen).filter(({ code }) => code === 4)
+  await clock.advance(10_000)
+  t.same(told().map(status), [1, 1, 1])
+  // Between two rounds: an interim record waits, another takes its place, and so does the end.
+  for (let n = 0; n < 2; n += 1) {
+    session.handleTimeout(clock.now() + 60_000)
+    await clock.advance(0)
+  }
+  usage.octetsIn = 1234
+  session.stop(TerminateCause.USER_REQUEST, clock.now())
+  await clock.advance(0)
+  t.same([...new Set(told().map(status))], [1], 'nothing overtakes it')
+  t.equal(told().at(-1)?.all(41)[0]?.readUInt32BE(0), 10, 'and it is sent anew for their sake')
+  const taken: Seen[] = []
+  network.script = (seen) => {
+    taken.push(seen)
+    return answer(seen, 5)
+  }
+  await clock.advance(2000)
+  t.same(taken.map(status), [1, 2])
+  t.equal(number(taken[1]?.all(42)[0]), 1234)
+  t.equal(number(taken[1]?.all(41)[0]), 1, 'the stop has waited')
+  await service.close(0)
+  t.equal(clock.pending, 0)
+})
+
+t.test('an interim record that is under way does not keep the stop waiting', async (t) => {
+  const { clock, session, network, service } = await up([int(85, 60)])
+  const kinds: (number | undefined)[] = []
+  network.script = (seen) => {
+    kinds.push(number(seen.all(40)[0]))
+    return undefined
+  }
+  await clock.advance(60_000)
+  session.handleTimeout(clock.now())
+  await clock.advance(0)
+  session.stop(TerminateCause.USER_REQUEST, clock.now())
+  await clock.advance(7_000)
+  t.same(kinds, [3, 2, 2, 2])
+  network.script = (seen) => answer(seen, 5)
+  await clock.run(service.close(60_000))
   t.equal(clock.pending, 0)
 })
 
