@@ -4,7 +4,7 @@
  */
 import { X509Certificate } from 'node:crypto'
 import { readdir, readFile, stat } from 'node:fs/promises'
-import { join } from 'node:path'
+import { delimiter, join } from 'node:path'
 import * as tls from 'node:tls'
 import { createSecureContext, rootCertificates, type SecureContext } from 'node:tls'
 
@@ -53,7 +53,7 @@ export async function findAuthorities(from: AuthoritySources = sources()): Promi
   if (env.SSL_CERT_FILE || env.SSL_CERT_DIR) {
     // As OpenSSL has it: they replace the system's own places.
     if (env.SSL_CERT_FILE) texts.push(await readText(env.SSL_CERT_FILE))
-    for (const directory of (env.SSL_CERT_DIR ?? '').split(':')) {
+    for (const directory of (env.SSL_CERT_DIR ?? '').split(delimiter)) {
       if (directory !== '') texts.push(...(await readDirectory(directory)))
     }
   } else if (ask !== undefined) {

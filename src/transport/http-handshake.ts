@@ -20,7 +20,8 @@ const MAX_BODY = 2048
  * Host if it is to be another.
  */
 export function requestHead(host: string, port: number, guid: Uint8Array, field?: string): Uint8Array {
-  const literal = host.includes(':') ? `[${host}]` : host
+  // A zone is ours alone (RFC 4007 11).
+  const literal = host.includes(':') ? `[${host.replace(/%.*$/, '')}]` : host
   const authority = field ?? (port === 443 ? literal : `${literal}:${port}`)
   const head =
     `${SSTP_METHOD} ${SSTP_PATH} HTTP/1.1\r\n` +

@@ -27,16 +27,25 @@ export function explainConnect(error: unknown, name: string): CallError {
     case 'ECONNREFUSED':
       return unreachable('TCP_REFUSED', `nobody listens on ${name}${all}`, 'check host and port')
     case 'ETIMEDOUT':
-      return unreachable('TCP_TIMEOUT', `${name} does not answer${all}`)
+      return unreachable(
+        'TCP_TIMEOUT',
+        `${name} does not answer${all}`,
+        'check host and port; where only a proxy leads out of a network, give it with --upstream',
+      )
     case 'EHOSTUNREACH':
     case 'ENETUNREACH':
     case 'EADDRNOTAVAIL':
       return unreachable(
         'TCP_UNREACHABLE',
         `there is no way to ${name}${each === undefined ? ` (${telling})` : all}`,
+        "check this computer's network",
       )
   }
-  return unreachable('TCP_FAILED', `cannot connect to ${name}${each === undefined ? ` (${telling})` : all}`)
+  return unreachable(
+    'TCP_FAILED',
+    `cannot connect to ${name}${each === undefined ? ` (${telling})` : all}`,
+    telling === 'EACCES' || telling === 'EPERM' ? "check this computer's firewall" : undefined,
+  )
 }
 
 function unreachable(code: string, message: string, hint?: string): CallError {

@@ -173,7 +173,7 @@ function explainIssuer(
   if (product !== undefined) {
     return {
       reason: `its certificate comes from ${authority}, which is not known here: ${product} in between seems to open TLS`,
-      hint: 'SSTP does not work through TLS inspection: have this server exempted from it, or use another network',
+      hint: `SSTP does not work through TLS inspection: have this server exempted from it, or use another network; if ${product} made the server's own certificate, ${pin} allows it`,
     }
   }
   if (code === 'SELF_SIGNED_CERT_IN_CHAIN') {
@@ -328,9 +328,9 @@ export function isPublic(chain: readonly X509Certificate[]): boolean {
   return top !== undefined && roots.has(digest(top.raw))
 }
 
-/** RFC 6066 3: SNI is a name, never an address. */
+/** RFC 6066 3: SNI is a name, never an address, and has no dot at its end. */
 export function sniOf(host: string, trust: TrustOptions, sni: string | null | undefined): string | undefined {
   if (sni === null) return undefined
-  const name = sni ?? trust.servername ?? host
+  const name = (sni ?? trust.servername ?? host).replace(/\.$/, '')
   return isIP(name) === 0 ? name : undefined
 }

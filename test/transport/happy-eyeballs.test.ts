@@ -176,6 +176,9 @@ t.test('when all fail, all are told', async (t) => {
     message: 'cannot connect to a:1 (EWHATEVER)',
   })
   t.match(explainConnect(failed('ETIMEDOUT'), 'a:1'), { code: 'TCP_TIMEOUT', message: 'a:1 does not answer' })
+  for (const code of ['ECONNREFUSED', 'ETIMEDOUT', 'EHOSTUNREACH', 'EACCES']) {
+    t.match(explainConnect(failed(code), 'a:1').hint, /check/, `${code}: what helps is said`)
+  }
 })
 
 t.test('giving up calls all off; no address is an error', async (t) => {

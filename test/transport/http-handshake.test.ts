@@ -37,6 +37,11 @@ t.test('the request head is what servers compare exactly', (t) => {
     Buffer.from(requestHead('fd00::1', 443, new Uint8Array(16))).toString(),
     /\r\nHost: \[fd00::1\]\r\n/,
   )
+  t.match(
+    Buffer.from(requestHead('fe80::1%eth0', 443, new Uint8Array(16))).toString(),
+    /\r\nHost: \[fe80::1\]\r\n/,
+    'a zone is ours alone',
+  )
   t.end()
 })
 

@@ -20,6 +20,8 @@ const TIMEOUT = 30_000
 const MAX_CONNECTIONS = 4
 /** Of a name with several addresses, where the proxy takes addresses only. */
 const MAX_TARGETS = 4
+/** What a proxy says of one address, such as one of a family that it does not know; another may do. */
+const OF_THE_ADDRESS = ['PROXY_CANNOT_REACH', 'PROXY_FORBIDDEN', 'PROXY_REFUSED', 'PROXY_TARGET_TIMEOUT']
 
 export interface DialUpstreamOptions {
   readonly upstream: Upstream
@@ -61,7 +63,7 @@ export async function dialUpstream(options: DialUpstreamOptions): Promise<Duplex
       return await opened(new SocksConnect(upstream, address, port))
     } catch (error) {
       const another =
-        error instanceof CallError && error.code === 'PROXY_CANNOT_REACH' && i < order.length - 1
+        error instanceof CallError && OF_THE_ADDRESS.includes(error.code) && i < order.length - 1
       if (!another) throw error
     }
   }
@@ -176,7 +178,7 @@ function explainProxyTls(error: NodeJS.ErrnoException, proxy: string): CallError
 
 function silent(proxy: string, limit: number): CallError {
   const message = `the proxy ${proxy} does not answer within ${Math.round(limit / 1000)} s`
-  return proxyError('unreachable', 'PROXY_TIMEOUT', message)
+  return proxyError('unreachable', 'PROXY_TIMEOUT', message, 'check --upstream, or HTTPS_PROXY and ALL_PROXY')
 }
 
 /** Lets the exchange have the connection. @returns what came behind its end; undefined: another connection */

@@ -104,6 +104,16 @@ export function pickChallenge(challenges: readonly Challenge[]): Challenge | und
   return best ?? challenges.find(({ scheme }) => scheme === 'basic')
 }
 
+/** For people: the scheme, and what of a Digest may be why it cannot be answered. */
+export function challengeText({ scheme, params }: Challenge): string {
+  if (scheme !== 'digest') return scheme
+  const told = ['algorithm', 'qop'].flatMap((name) => {
+    const value = params.get(name)
+    return value === undefined ? [] : [`${name}=${value.replace(/[^\x20-\x7e]+/g, '?')}`]
+  })
+  return told.length === 0 ? scheme : `${scheme} (${told.join(', ')})`
+}
+
 export interface SignIn {
   readonly user: string
   readonly password: string

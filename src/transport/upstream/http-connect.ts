@@ -1,7 +1,7 @@
 /** CONNECT through an HTTP proxy (RFC 9110 9.3.6). */
 import type { CallError } from '../errors.js'
 import { type Head, HeadReader, responseStatus } from '../http-handshake.js'
-import { authorize, type Challenge, parseChallenges, pickChallenge } from './http-auth.js'
+import { authorize, type Challenge, challengeText, parseChallenges, pickChallenge } from './http-auth.js'
 import {
   type Exchange,
   needsCredentials,
@@ -124,12 +124,12 @@ export class HttpConnect implements Exchange {
   }
 
   private noMethod(challenges: readonly Challenge[]): CallError {
-    const schemes = [...new Set(challenges.map((c) => c.scheme))].join(', ').slice(0, 60)
+    const schemes = [...new Set(challenges.map(challengeText))].join(', ').slice(0, 100)
     const what = schemes === '' ? 'a log-in of a kind that it does not name' : `a log-in by ${schemes}`
     return proxyError(
       'refused',
       'PROXY_AUTH_METHOD',
-      `the proxy ${this.proxy} wants ${what}, and only Basic and Digest are known here`,
+      `the proxy ${this.proxy} wants ${what}, and only Basic and Digest (MD5, SHA-256, SHA-512-256; qop=auth) are known here`,
       'a local helper that signs in to Windows proxies (cntlm, px) can stand in between: give it as --upstream',
     )
   }

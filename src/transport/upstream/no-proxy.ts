@@ -33,14 +33,13 @@ function isLoopback(host: string): boolean {
  */
 export function bypasses(list: string, host: string, port: number): boolean {
   const wanted = host.toLowerCase().replace(/\.$/, '').replace(/%.*$/, '')
-  return list
-    .split(/[\s,]+/)
-    .some((entry) => entry !== '' && (entry === '*' || covers(entry.toLowerCase(), wanted, port)))
+  return list.split(/[\s,]+/).some((entry) => entry !== '' && covers(entry.toLowerCase(), wanted, port))
 }
 
 function covers(entry: string, host: string, port: number): boolean {
   const { name, port: only } = split(entry)
   if (only !== undefined && only !== port) return false
+  if (name === '*') return true
   if (isIP(host) !== 0) return inRange(name, host)
   const suffix = name.replace(/^\*?\./, '').replace(/\.$/, '')
   return suffix !== '' && (host === suffix || host.endsWith(`.${suffix}`))

@@ -1,5 +1,8 @@
 /** Proxies of all kinds and moods between us and a TLS server, over real sockets. */
 import { createHash } from 'node:crypto'
+import type { LookupAddress } from 'node:dns'
+import dns from 'node:dns/promises'
+import { syncBuiltinESMExports } from 'node:module'
 import type { Socket } from 'node:net'
 import t, { type Test } from 'tap'
 import { systemTrust } from '../../../src/transport/authorities.js'
@@ -61,6 +64,17 @@ async function failure(t: Test, upstream: Upstream, more: Partial<DialTlsOptions
     }
   }
   throw new Error('it worked')
+}
+
+/** What this system says of names, until the end of the test. */
+function resolveAs(t: Test, answer: () => Promise<LookupAddress[]>): void {
+  const { lookup } = dns
+  t.teardown(() => {
+    dns.lookup = lookup
+    syncBuiltinESMExports()
+  })
+  dns.lookup = answer as unknown as typeof dns.lookup
+  syncBuiltinESMExports()
 }
 
 t.test('CONNECT: what is asked, and that the way is open', async (t) => {
@@ -232,6 +246,20 @@ t.test(
         await proxy.close()
       }
     }
+    for (const [params, said] of [
+      ['algorithm=SHA-256, qop="auth-int"', 'digest (algorithm=SHA-256, qop=auth-int)'],
+      ['algorithm=SHA3-256, qop="auth"', 'digest (algorithm=SHA3-256, qop=auth)'],
+      ['qop="auth-int, \u001b[31m"', 'digest (qop=auth-int, ?[31m)'],
+    ]) {
+      const proxy = await httpProxy(() => challenge([`Digest realm="r", nonce="n", ${params}`]))
+      t.match(await failure(t, via('http', proxy.port, true)), {
+        kind: 'refused',
+        code: 'PROXY_AUTH_METHOD',
+        message: `wants a log-in by ${said}, and only Basic and Digest (MD5, SHA-256, SHA-512-256; qop=auth) are known here`,
+      })
+      t.equal(proxy.requests.length, 1)
+      await proxy.close()
+    }
     let n = 0
     const loop = await httpProxy(() => challenge([`Digest realm="r", nonce="${++n}", stale=true`]))
     t.match(await failure(t, via('http', loop.port, true)), {
@@ -299,6 +327,9 @@ t.test('proxies that hang up, are silent, or are not there', async (t) => {
     t.match(error, { step: 'tcp', kind: 'unreachable', code: 'PROXY_UNREACHABLE' })
     t.match(error.message, `nobody listens on the proxy ${scheme}://127.0.0.1:${port}`)
   }
+  resolveAs(t, async () => {
+    throw Object.assign(new Error('none'), { code: 'ENOTFOUND' })
+  })
   const missing = { scheme: 'http', host: 'no-such-host.invalid', port: 1 } as const
   t.match(await failure(t, missing), {
     step: 'dns',
@@ -409,6 +440,31 @@ t.test('SOCKS5: names and addresses, with and without credentials', async (t) =>
     t.equal(await greeting(via('socks5h', closed.port, true)), 'hello')
     await closed.close()
   }
+})
+
+t.test('SOCKS5: a host with several addresses, of which the proxy takes the last', async (t) => {
+  resolveAs(t, async () => [
+    { address: '2001:db8::1', family: 6 },
+    { address: '127.0.0.1', family: 4 },
+  ])
+  const trust = { pin: leaf.sha256 }
+  for (const reply of [1, 2, 3, 4, 5, 6, 8]) {
+    const proxy = await socksProxy((target) => (target.startsWith('4:') ? { reply } : { port: server.port }))
+    const { port } = proxy
+    t.equal(await greeting(via('socks5', port), { host: 'dual.example', trust }), 'hello', `reply ${reply}`)
+    t.equal(proxy.targets.length, 2)
+    await proxy.close()
+  }
+  const none = await socksProxy((target) => ({ reply: target.startsWith('4:') ? 8 : 5 }))
+  t.match(await failure(t, via('socks5', none.port), { host: 'dual.example' }), {
+    code: 'PROXY_CANNOT_REACH',
+    message: /nobody listens on 127\.0\.0\.1/,
+  })
+  await none.close()
+  const closed = await socksProxy(() => ({ reply: 7 }))
+  t.match(await failure(t, via('socks5', closed.port), { host: 'dual.example' }), { code: 'PROXY_NOT_PROXY' })
+  t.equal(closed.targets.length, 1, 'what is not about the address is not asked twice')
+  await closed.close()
 })
 
 t.test('SOCKS5: each refusal in a sentence', async (t) => {

@@ -6,6 +6,9 @@ t.test('who is left out', async (t) => {
   const table: readonly (readonly [list: string, host: string, port: number, out: boolean])[] = [
     ['', 'vpn.example.com', 443, false],
     ['*', 'vpn.example.com', 443, true],
+    ['*:443', 'vpn.example.com', 443, true],
+    ['*:443', '192.0.2.7', 443, true],
+    ['*:8443', 'vpn.example.com', 443, false],
     ['example.com', 'vpn.example.com', 443, true],
     ['example.com', 'example.com', 443, true],
     ['.example.com', 'vpn.example.com', 443, true],
