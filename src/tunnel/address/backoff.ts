@@ -6,6 +6,8 @@ export interface BackoffTimes {
   readonly longest: number
   /** MRC: tries; Infinity: no bound. */
   readonly tries: number
+  /** The first wait is longer than IRT, never shorter (RFC 8415 18.2.1). */
+  readonly late?: boolean
 }
 
 export class Backoff {
@@ -23,9 +25,10 @@ export class Backoff {
 
   /** It is sent (again) now. @returns how long to wait for an answer, ms; undefined: that was one too many, do not send */
   next(): number | undefined {
-    const { first, longest, tries } = this.times
+    const { first, longest, tries, late = false } = this.times
     if (this.count >= tries) return undefined
-    const spread = this.fraction() * 0.2 - 0.1
+    const chance = this.fraction()
+    const spread = late && this.count === 0 ? (1 - chance) * 0.1 : chance * 0.2 - 0.1
     let wait = this.count === 0 ? first + spread * first : 2 * this.wait + spread * this.wait
     if (longest > 0 && wait > longest) wait = longest + spread * longest
     this.count++

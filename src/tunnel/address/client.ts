@@ -98,6 +98,8 @@ export class AddressClient {
   private router: RouterDiscovery | undefined
   /** DHCPv6 was tried although no router said so. */
   private desperate = false
+  /** IPV6CP was negotiated anew: what was known is, until something is known anew. */
+  private holds = false
   private readonly queue: Uint8Array[] = []
   private readonly packet: ReadPacket = newReadPacket()
   private readonly patience: number
@@ -145,6 +147,9 @@ export class AddressClient {
     this.now = now
     this.dhcpv6.stop()
     this.desperate = false
+    this.holds = this.learnt.addresses.length > 0
+    // Whoever carries out what is known has to do so on the new link.
+    if (this.holds) this.version++
     const from = linkLocal(identifier)
     this.linkLocal = from
     this.router = new RouterDiscovery(identifier, this.fraction, () =>
@@ -156,6 +161,7 @@ export class AddressClient {
   }
 
   stopIpv6(): void {
+    this.holds = false
     this.router = undefined
     this.dhcpv6.stop()
     this.linkLocal = undefined
@@ -266,7 +272,8 @@ export class AddressClient {
 
   private update(): void {
     const learnt = this.collect()
-    if (sameLearnt(learnt, this.learnt)) return
+    if (learnt.addresses.length > 0 || learnt.ipv6Failed) this.holds = false
+    if (this.holds || sameLearnt(learnt, this.learnt)) return
     this.learnt = learnt
     this.version++
   }
@@ -287,12 +294,13 @@ export class AddressClient {
       // Nobody advertises anything, but there is an address: on this link everything goes to the one neighbour.
       routed: addresses.length > 0 && known !== 'no',
       mtu: router?.mtu,
-      dns: unique([...(router?.servers ?? []), ...dhcpv6.dnsServers, ...(answer?.servers ?? [])]).slice(
+      // What DHCP says goes ahead of what a router says (RFC 8106 5.3.1).
+      dns: unique([...dhcpv6.dnsServers, ...(answer?.servers ?? []), ...(router?.servers ?? [])]).slice(
         0,
         MAX_SERVERS,
       ),
       search: [
-        ...new Set([...(router?.domains ?? []), ...dhcpv6.domainList, ...domain, ...(answer?.search ?? [])]),
+        ...new Set([...dhcpv6.domainList, ...domain, ...(answer?.search ?? []), ...(router?.domains ?? [])]),
       ].slice(0, MAX_DOMAINS),
       routes: [...new Set([...(router?.routes ?? []), ...(answer?.routes ?? [])])].slice(0, MAX_ROUTES),
       ipv6Failed: router !== undefined && addresses.length === 0 && this.exhausted(router),

@@ -85,8 +85,9 @@ export class DhcpInform {
     setU8(this.hardware, 0, (u8(this.hardware, 0) & 0xfc) | 0x02)
   }
 
-  /** IPCP has given us that address. */
+  /** IPCP has given us that address, perhaps once more: what was answered for it holds. */
   start(address: IpAddress, now: number): void {
+    if (this.answer !== undefined && this.address?.equals(address) === true) return
     this.stop()
     this.address = address
     const word = new Uint8Array(4)

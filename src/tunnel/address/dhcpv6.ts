@@ -5,7 +5,7 @@
  * here is only one. One that is not answered after {@link TRIES} is given up until its owner starts it again.
  */
 import type { IpAddress } from '../../../stack/index.js'
-import { Backoff } from './backoff.js'
+import { Backoff, type BackoffTimes } from './backoff.js'
 import {
   type Dhcpv6Message,
   Dhcpv6Option,
@@ -20,7 +20,7 @@ import type { TimedAddress } from './router.js'
 const NEVER = Number.POSITIVE_INFINITY
 const TRIES = 4
 /** RFC 8415 7.6. */
-const SOLICIT = { first: 1_000, longest: 3_600_000, tries: TRIES }
+const SOLICIT = { first: 1_000, longest: 3_600_000, tries: TRIES, late: true }
 const REQUEST = { first: 1_000, longest: 30_000, tries: TRIES }
 const RENEW = { first: 10_000, longest: 600_000, tries: NEVER }
 const REBIND = { first: 10_000, longest: 600_000, tries: NEVER }
@@ -212,7 +212,7 @@ export class Dhcpv6Client {
   }
 
   private enter(state: State, now: number): void {
-    const kinds: Partial<Record<State, typeof SOLICIT>> = {
+    const kinds: Partial<Record<State, BackoffTimes>> = {
       soliciting: { ...SOLICIT, longest: this.longest },
       requesting: REQUEST,
       renewing: RENEW,

@@ -1,12 +1,18 @@
 const NEVER = Number.POSITIVE_INFINITY
 
-/** Things that are known for a time, by a name, in the order in which they were learnt; a bounded number. */
+/**
+ * Things that are known for a time, by a name, in the order in which they were learnt; a bounded number. When its time
+ * is over, each is kept for a grace: whoever told of it may be about to tell again.
+ */
 export class Expiring<T> {
   private readonly most: number
-  private readonly entries = new Map<string, { value: T; until: number }>()
+  private readonly grace: number
+  private readonly entries = new Map<string, { value: T; until: number; over: boolean }>()
 
-  constructor(most: number) {
+  /** `grace` in ms. */
+  constructor(most: number, grace: number) {
     this.most = most
+    this.grace = grace
   }
 
   /** No lifetime left takes it away. Without room the one that ends first makes it, or the new one is left out. */
@@ -20,6 +26,7 @@ export class Expiring<T> {
     if (known !== undefined) {
       known.value = value
       known.until = until
+      known.over = false
       return
     }
     if (entries.size >= this.most) {
@@ -33,7 +40,7 @@ export class Expiring<T> {
       if (first === undefined) return
       entries.delete(first)
     }
-    entries.set(name, { value, until })
+    entries.set(name, { value, until, over: false })
   }
 
   get size(): number {
@@ -46,12 +53,21 @@ export class Expiring<T> {
 
   nextTimeout(): number {
     let next = NEVER
-    for (const entry of this.entries.values()) next = Math.min(next, entry.until)
+    for (const { until, over } of this.entries.values())
+      next = Math.min(next, over ? until + this.grace : until)
     return next
   }
 
-  expire(now: number): void {
-    for (const [name, entry] of this.entries) if (entry.until <= now) this.entries.delete(name)
+  /** @returns true if the time of one is over, and was not the last time */
+  expire(now: number): boolean {
+    let over = false
+    for (const [name, entry] of this.entries) {
+      if (entry.until + this.grace <= now) this.entries.delete(name)
+      if (entry.until > now || entry.over) continue
+      entry.over = true
+      over = true
+    }
+    return over
   }
 
   clear(): void {

@@ -26,6 +26,12 @@ const SOLICITATION = { first: 4_000, longest: 3_600_000, tries: NEVER }
 /** RFC 4862 5.5.3 (e): nobody can end an address sooner by an unauthenticated message. */
 const TWO_HOURS = 7_200_000
 
+/**
+ * What was told for a time is asked for anew when that is over, and kept for two tries: many a router gives its name
+ * servers no longer than to the next advertisement (RFC 6106 5.1; later RFC 8106 5.1 wants three of these).
+ */
+const GRACE = 10_000
+
 const MAX_ADDRESSES = 8
 const MAX_SERVERS = 8
 const MAX_DOMAINS = 16
@@ -40,15 +46,16 @@ export class RouterDiscovery {
   private readonly solicit: () => void
   private backoff: Backoff | undefined
   private solicitAt = NEVER
+  private solicitedAt = Number.NEGATIVE_INFINITY
   private patienceEnds = NEVER
   private hopeEnds = NEVER
   /** What the last advertisement says; undefined: none has come. */
   private last: RouterAdvertisement | undefined
   private routerUntil = 0
   private readonly prefixes = new Map<string, TimedAddress>()
-  private readonly dnsServers = new Expiring<IpAddress>(MAX_SERVERS)
-  private readonly domainList = new Expiring<string>(MAX_DOMAINS)
-  private readonly routeList = new Expiring<Cidr>(MAX_ROUTES)
+  private readonly dnsServers = new Expiring<IpAddress>(MAX_SERVERS, GRACE)
+  private readonly domainList = new Expiring<string>(MAX_DOMAINS, GRACE)
+  private readonly routeList = new Expiring<Cidr>(MAX_ROUTES, GRACE)
   private linkMtu: number | undefined
   /** The owner's patience is over: once, and twice over. */
   waited = false
@@ -74,8 +81,14 @@ export class RouterDiscovery {
   private ask(now: number): void {
     this.backoff ??= new Backoff(SOLICITATION, this.fraction)
     const wait = this.backoff.next()
+    this.solicitedAt = now
     this.solicit()
     this.solicitAt = wait === undefined ? NEVER : now + wait
+  }
+
+  /** Something is over. A router that gives short times has us ask no more often for it. */
+  private askAgain(now: number): void {
+    if (this.solicitAt === NEVER) this.solicitAt = Math.max(now, this.solicitedAt + SOLICITATION.first)
   }
 
   advertised(ra: RouterAdvertisement, now: number): void {
@@ -193,16 +206,15 @@ export class RouterDiscovery {
     }
     if (this.routerUntil > 0 && now >= this.routerUntil) {
       this.routerUntil = 0
-      if (this.solicitAt === NEVER) this.solicitAt = now
+      this.askAgain(now)
     }
     for (const [name, entry] of this.prefixes) {
       if (entry.valid <= now) this.prefixes.delete(name)
       else if (entry.preferred <= now && entry.preferred > 0)
         this.prefixes.set(name, { ...entry, preferred: 0 })
     }
-    this.dnsServers.expire(now)
-    this.domainList.expire(now)
-    this.routeList.expire(now)
+    const over = [this.dnsServers, this.domainList, this.routeList].map((list) => list.expire(now))
+    if (over.includes(true)) this.askAgain(now)
     if (now >= this.solicitAt) this.ask(now)
   }
 }

@@ -152,6 +152,23 @@ t.test('Microsoft’s routes alone; empty and broken options; no end', async (t)
   t.equal(truncated.pass(60_000).times(isDhcp4).length, 3)
 })
 
+t.test(
+  'IPCP negotiated anew: the answer holds for the same address, and another asks for another',
+  async (t) => {
+    const world = new ClientWorld()
+    world.server = (p) => answer4(p, [ACK, option4(15, Buffer.from('corp.example')), END])
+    world.ipv4()
+    t.same(world.client.learnt.search, ['corp.example'])
+    const { version } = world.client
+    world.pass(1000).ipv4()
+    t.equal(world.client.version, version, 'it does not come and go')
+    world.server = () => undefined
+    world.ipv4('10.0.0.10')
+    t.same(world.client.learnt.search, [])
+    t.equal(world.sent.length, 2)
+  },
+)
+
 t.test('answers that are not ours', async (t) => {
   const good = [ACK, option4(6, bytes(10, 0, 0, 53)), END]
   const cases: [string, (p: ReadPacket) => Uint8Array][] = [

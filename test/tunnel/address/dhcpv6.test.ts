@@ -183,6 +183,16 @@ t.test('refusals, silence and nonsense end in bounded time', async (t) => {
   t.ok(times(hasty, RENEW).length <= 60, 'renewed once a minute at most')
 })
 
+t.test('offers are gathered for a second at least', async (t) => {
+  for (let seed = 1; seed <= 20; seed++) {
+    const world = new ClientWorld(seed)
+    world.server = (p) => (isSolicitation(p) ? advertisement([], { flags: MANAGED }) : undefined)
+    world.ipv6().pass(5000)
+    const [first = 0, second = 0] = times(world, SOLICIT)
+    t.ok(second - first > 1000 && second - first <= 1100, `${second - first} ms (RFC 8415 18.2.1)`)
+  }
+})
+
 t.test('answers that are not ours', async (t) => {
   const world = managed({})
   const solicit = last(world)

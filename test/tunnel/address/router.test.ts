@@ -242,6 +242,76 @@ t.test('floods are bounded', async (t) => {
   t.ok(world.sent.length - before < 20)
 })
 
+t.test('what is told anew as its lifetime ends does not come and go', async (t) => {
+  const told = [rdnssOption(600, '2001:db8::1', '2001:db8::2'), dnsslOption(600, 'a.example')]
+  const prefix = prefixOption({ prefix: PREFIX, valid: 0xffffffff })
+  const all = advertisement([prefix, ...told, routeOption('2001:db8:ffff::', 48, 600)])
+  // As often as it lives, on the dot and late; a router that advertises seldom, and one that does not care, but answers.
+  for (const every of [600_000, 600_100, 605_000]) {
+    const world = new ClientWorld().ipv6()
+    world.input(all)
+    const { version } = world.client
+    for (let i = 0; i < 10; i++) world.pass(every).input(all)
+    t.equal(world.client.version, version, `every ${every} ms`)
+    t.same(world.dns, ['2001:db8::1', '2001:db8::2'])
+  }
+  const seldom = new ClientWorld().ipv6()
+  seldom.input(all)
+  const { version } = seldom.client
+  seldom.server = (p) => (isSolicitation(p) ? all : undefined)
+  seldom.pass(2 * HOUR)
+  t.equal(seldom.client.version, version, 'the router is asked when the time is over')
+  t.same(seldom.times(isSolicitation).length, 1 + 12)
+
+  const brief = new ClientWorld().ipv6()
+  brief.server = (p) => (isSolicitation(p) ? advertisement([rdnssOption(1, '2001:db8::1')]) : undefined)
+  brief.input(advertisement([rdnssOption(1, '2001:db8::1')]))
+  brief.pass(HOUR)
+  t.same(brief.dns, ['2001:db8::1'])
+  t.ok(brief.times(isSolicitation).length <= 1 + 900, 'and not more often than every 4 s')
+
+  const silent = new ClientWorld().ipv6()
+  silent.input(all)
+  silent.pass(609_999)
+  t.equal(silent.dns.length, 2, 'kept for a moment')
+  silent.pass(1)
+  t.same(silent.dns, [], 'and no longer')
+  t.same(silent.client.learnt.search, [])
+  t.same(silent.client.learnt.routes, [])
+})
+
+t.test('IPV6CP negotiated anew: what was known holds until the router has spoken', async (t) => {
+  const said = (prefix: string): Uint8Array =>
+    advertisement([prefixOption({ prefix }), rdnssOption(600, '2001:db8::53'), mtuOption(1380)])
+  const begun = (): ClientWorld => {
+    const world = new ClientWorld().ipv6()
+    world.input(said(PREFIX))
+    const { version } = world.client
+    world.pass(1000).ipv6()
+    t.equal(world.times(isSolicitation).length, 2, 'it is asked for anew')
+    t.ok(world.client.version > version, 'whoever carries it out does so again')
+    t.match(world.client.learnt, { routed: true, mtu: 1380, ipv6Failed: false })
+    t.same([world.addresses, world.dns], [[ADDRESS], ['2001:db8::53']])
+    return world
+  }
+  const same = begun()
+  const { learnt } = same.client
+  same.input(said(PREFIX))
+  t.same(same.client.learnt, learnt)
+  same.pass(DAY)
+  t.same(same.addresses, [], 'and has an end as ever')
+  const other = begun()
+  other.input(said('2001:db8:9:9::'))
+  t.same(other.addresses, ['2001:db8:9:9:11:2233:4455:6677'], 'another prefix takes its place')
+  const silent = begun().pass(23_999)
+  t.same(silent.addresses, [ADDRESS])
+  silent.pass(1)
+  t.match(silent.client.learnt, { addresses: [], dns: [], routed: false, ipv6Failed: true })
+  const ended = begun()
+  ended.client.stopIpv6()
+  t.match(ended.client.learnt, { addresses: [], dns: [] })
+})
+
 t.test('RDNSS and DNSSL: lifetime 0, odd lengths, names not fit to be shown', async (t) => {
   const world = new ClientWorld().ipv6()
   world.input(advertisement([rdnssOption(60, '2001:db8::1', '2001:db8::2'), dnsslOption(60, 'a.example')]))
