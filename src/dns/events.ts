@@ -1,3 +1,5 @@
+import type { DialErrorCode } from '../tunnel/dialer.js'
+
 /** One question to our own DNS server is answered. */
 export interface DnsEvent {
   readonly type: 'dns-query'
@@ -11,4 +13,6 @@ export interface DnsEvent {
   readonly rcode: number
   /** Why it failed or was refused. */
   readonly reason?: string
+  /** The same, if it was about the name. */
+  readonly code?: DialErrorCode
 }

@@ -49,6 +49,8 @@ class Exchange<T extends { readonly rcode: number }> {
   readonly #attempts = new Set<Attempt<T>>()
   /** Servers not to be asked again, and what they said. */
   readonly #failures = new Map<Endpoint, string>()
+  /** How many of them answered REFUSED. */
+  #refusals = 0
   readonly #started: number
   #asked = 0
   #current: Attempt<T> | undefined
@@ -134,6 +136,7 @@ class Exchange<T extends { readonly rcode: number }> {
       this.#launch(attempt.server, false)
       return
     }
+    if (rcode === Rcode.REFUSED) this.#refusals++
     this.#fail(attempt, `answered ${rcodeName(rcode)}`)
   }
 
@@ -162,11 +165,12 @@ class Exchange<T extends { readonly rcode: number }> {
     const failures = [...this.#failures].map(([server, what]) => `${server.address} ${what}`)
     const silent = servers.filter((server) => !this.#failures.has(server)).map(({ address }) => address)
     if (silent.length > 0) failures.push(`${silent.join(', ')} did not answer`)
-    this.#settle({
-      kind: 'failed',
-      code: this.#failures.size > 0 ? 'name-failed' : 'name-timed-out',
-      message: `cannot resolve ${query.name}: ${failures.join('; ')}`,
-    })
+    const message = `cannot resolve ${query.name}: ${failures.join('; ')}`
+    // All are in order, and have other names to look up (RFC 1035 4.1.1 calls it policy).
+    const refused = this.#refusals === servers.length
+    const code = refused ? 'name-refused' : this.#failures.size > 0 ? 'name-failed' : 'name-timed-out'
+    const hint = refused ? ' (a name of others? --route and --dns say where names belong)' : ''
+    this.#settle({ kind: 'failed', code, message: message + hint })
   }
 
   #settle(reply: Reply<T>): void {

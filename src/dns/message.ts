@@ -170,9 +170,12 @@ function absence(list: readonly Answer[]): Pick<DnsResponse, 'negativeTtl' | 'so
   for (const record of list) {
     if (record.type !== 'SOA') continue
     const { mname, rname, serial = 0, refresh = 0, retry = 0, expire = 0, minimum = 0 } = record.data
+    const soa = { name: canonical(record.name), mname, rname, serial, refresh, retry, expire, minimum }
+    // Octets that are no text are more of them when they are written again, and a label may be too long then.
+    const isText = PRINTABLE.test(`${soa.name}${mname}${rname}`)
     return {
       negativeTtl: Math.min(lifetime(record.ttl), lifetime(minimum)),
-      soa: { name: canonical(record.name), mname, rname, serial, refresh, retry, expire, minimum },
+      soa: isText ? soa : undefined,
     }
   }
   return { negativeTtl: undefined, soa: undefined }
@@ -189,6 +192,7 @@ interface Fields {
   readonly data?: unknown
 }
 
+const PRINTABLE = /^[ -~]*$/
 const TYPE_CNAME = 5
 const TYPE_SOA = 6
 const TYPE_DNAME = 39

@@ -39,14 +39,17 @@ export function failed(code: DialErrorCode, message: string, ttl = 0): Outcome {
 
 /** Whether it is pointless to ask for another name: that would come to the same. */
 export function isFinal(outcome: Outcome): boolean {
-  return outcome.kind === 'failed' && outcome.code !== 'name-failed' && outcome.code !== 'name-not-found'
+  return outcome.kind === 'failed' && !OF_ONE_NAME.has(outcome.code)
 }
+
+const OF_ONE_NAME: ReadonlySet<DialErrorCode> = new Set(['name-failed', 'name-refused', 'name-not-found'])
 
 /** The error for a name of which no lookup gave an address. */
 export function lookupError(name: string, outcomes: readonly Outcome[]): DialError {
-  // That a name has no address is only certain if nobody failed to say so.
-  for (const outcome of outcomes)
-    if (outcome.kind === 'failed') return new DialError(outcome.code, outcome.message)
+  // That a name has no address is only certain if nobody failed to say so; to refuse is to say the least.
+  const errors = outcomes.filter((outcome) => outcome.kind === 'failed')
+  const error = errors.find(({ code }) => code !== 'name-refused') ?? errors[0]
+  if (error !== undefined) return new DialError(error.code, error.message)
   for (const outcome of outcomes) {
     if (outcome.kind === 'absent' && outcome.nxdomain) return new DialError('name-not-found', outcome.message)
   }

@@ -101,8 +101,8 @@ class Race {
       }
     }
     if (this.#started > 0) {
-      // A late answer joins the list; it is needed at once only if nothing is under way.
-      if (this.#running.size === 0) this.#next()
+      // A late answer joins the list; it is needed at once if nothing is under way, or what is has had its time.
+      if (this.#running.size === 0 || this.#cancelDelay === undefined) this.#next()
       return
     }
     if (this.#open === 0 || (type === this.#preferred && this.#waiting[type].length > 0)) {

@@ -32,10 +32,11 @@ export class RawCache {
   /** `layout` is that of `message`, which has no OPT record and must not be changed afterwards. */
   set(key: string, message: Buffer, layout: Layout, now: number): void {
     const isAnswer = layout.rcode === Rcode.NOERROR || layout.rcode === Rcode.NXDOMAIN
-    // RFC 2308 5: without an SOA record nothing says how long nothing holds.
     if (!isAnswer || !(layout.ttl !== undefined && layout.ttl > 0) || message.length > MAX_MESSAGE) return
-    const isEmpty = message.readUInt16BE(6) === 0
-    const seconds = Math.min(layout.ttl, isEmpty ? MAX_NEGATIVE_TTL : MAX_TTL)
+    const isAbsence = message.readUInt16BE(6) === 0 || layout.rcode === Rcode.NXDOMAIN
+    // RFC 2308 5: without an SOA record nothing says how long nothing holds.
+    if (isAbsence && !layout.soa) return
+    const seconds = Math.min(layout.ttl, isAbsence ? MAX_NEGATIVE_TTL : MAX_TTL)
     const old = this.#entries.get(key)
     if (old !== undefined) this.#delete(key, old)
     this.#add(key, { message, stored: now, expires: now + seconds * 1000 })

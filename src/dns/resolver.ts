@@ -103,7 +103,7 @@ export class Resolver implements NameSource {
       (all) =>
         this.#inTurn<Relayed>(all, BUSY, async () => {
           const servers = this.#serversFor(name)
-          if (servers.length === 0) return noServer(name)
+          if (servers.length === 0) return this.#noServer(name)
           const read = (message: Buffer): Raw | undefined => {
             const found = layoutOf(message)
             return found === undefined ? undefined : { rcode: found.rcode, layout: found, message }
@@ -158,7 +158,7 @@ export class Resolver implements NameSource {
     let ttl = Number.POSITIVE_INFINITY
     for (;;) {
       const servers = this.#serversFor(target)
-      if (servers.length === 0) return failed(noServer(name).code, noServer(name).message)
+      if (servers.length === 0) return failed('name-failed', this.#noServer(target).message)
       const query = hostQuery(target, TYPE_NUMBER[type])
       const reply = await exchange({
         ...this.#common,
@@ -171,7 +171,7 @@ export class Resolver implements NameSource {
       if (reply.kind === 'failed') {
         const { code, message } = reply
         // RFC 9520 3.2: failures are remembered too, shortly; what happened to us is not about the name.
-        const lasting = code === 'name-failed' || code === 'name-timed-out'
+        const lasting = code === 'name-failed' || code === 'name-refused' || code === 'name-timed-out'
         return failed(code, message, lasting ? FAILURE_TTL : 0)
       }
       const { answers, rcode, negativeTtl, soa } = reply.response
@@ -181,16 +181,17 @@ export class Resolver implements NameSource {
         const message = `cannot resolve ${name}: its CNAME records go in a circle or on for too long`
         return failed('name-failed', message, FAILURE_TTL)
       }
-      if (chain.kind === 'found') return { kind: 'found', values: chain.values, aliases, ttl }
+      // What is asked for next, or handed on, must be a name that a message can hold.
+      const isNamed = aliases.every(isAskable)
+      if (chain.kind === 'found' && isNamed) return { kind: 'found', values: chain.values, aliases, ttl }
       // RFC 2308 2.1: the code speaks of the end of the chain.
       const nxdomain = rcode === Rcode.NXDOMAIN
-      if (nxdomain || chain.end === target || negativeTtl !== undefined) {
+      if (chain.kind === 'open' && (nxdomain || chain.end === target || negativeTtl !== undefined)) {
         const message = nxdomain ? `${name} does not exist` : `${name} has no ${type} record`
         const rest = { ttl: Math.min(ttl, negativeTtl ?? 0), ...(soa === undefined ? {} : { soa }) }
         return { kind: 'absent', nxdomain, message, ...rest }
       }
-      // What is asked for next must be a name that a message can hold.
-      if (!isAskable(chain.end)) {
+      if (chain.kind === 'found' || !isNamed) {
         const message = `cannot resolve ${name}: it is an alias of what cannot be a name`
         return failed('name-failed', message, FAILURE_TTL)
       }
@@ -205,14 +206,32 @@ export class Resolver implements NameSource {
     }
   }
 
+  /** What is said of a name for which `#serversFor` has nobody. */
+  #noServer(name: string): Failure {
+    const { servers, anyServer } = this.#options
+    const given = this.#zoneOf(name)?.servers.map(({ address }) => address) ?? servers
+    const why =
+      given !== undefined
+        ? `no server of --dns can be asked through this tunnel (${given.join(', ')})`
+        : anyServer === true
+          ? "this computer's own resolver has no other DNS server"
+          : 'the VPN server gave no usable DNS server; name one with --dns'
+    return { kind: 'failed', code: 'name-failed', message: `cannot resolve ${name}: ${why}` }
+  }
+
+  #zoneOf(name: string): Zone | undefined {
+    let zone: Zone | undefined
+    for (const other of this.#options.zones ?? []) {
+      if (isWithin(name, other.domain) && other.domain.length > (zone?.domain.length ?? -1)) zone = other
+    }
+    return zone
+  }
+
   /** Those that may be asked for a name, those in front that have not kept us waiting lately. */
   #serversFor(name: string): readonly Endpoint[] {
     const { families, dnsServers } = this.#network
-    const { zones = [], servers = dnsServers, anyServer } = this.#options
-    let zone: Zone | undefined
-    for (const other of zones) {
-      if (isWithin(name, other.domain) && other.domain.length > (zone?.domain.length ?? -1)) zone = other
-    }
+    const { servers = dnsServers, anyServer } = this.#options
+    const zone = this.#zoneOf(name)
     const usable = new Map<string, Endpoint>()
     for (const server of zone?.servers ?? servers.map((address) => ({ address, port: DNS_PORT }))) {
       const address = normalizeAddress(server.address)
@@ -238,11 +257,6 @@ interface Failure {
   readonly kind: 'failed'
   readonly code: DialErrorCode
   readonly message: string
-}
-
-function noServer(name: string): Failure {
-  const message = `cannot resolve ${name}: the VPN server gave no usable DNS server; name one with --dns`
-  return { kind: 'failed', code: 'name-failed', message }
 }
 
 const BUSY: Failure = { kind: 'failed', code: 'no-resources', message: 'too many DNS queries are under way' }

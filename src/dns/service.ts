@@ -44,6 +44,7 @@ export interface Client {
 interface Result {
   readonly body: Body
   readonly why: WhyNot
+  readonly code?: DialErrorCode
 }
 
 /** Answers messages of clients out of a source of names. */
@@ -70,11 +71,11 @@ export class DnsService {
   }
 
   async #answer(request: Request, client: Client, signal: AbortSignal): Promise<Buffer> {
-    const { body, why } = await this.#result(request, client, signal).catch((error: unknown) =>
+    const { body, why, code } = await this.#result(request, client, signal).catch((error: unknown) =>
       nothing(Rcode.SERVFAIL, ExtendedError.OTHER, error instanceof Error ? error.message : 'out of order'),
     )
     const limit = client.transport === 'udp' ? Math.min(request.size, client.limit) : client.limit
-    this.#tell(request, client, why)
+    this.#tell(request, client, why, code)
     return writeAnswer(request, body, why, limit)
   }
 
@@ -108,7 +109,7 @@ export class DnsService {
     return { body, why: { rcode: relayed.message.readUInt16BE(2) & 0x0f } }
   }
 
-  #tell(request: Request, client: Client, { rcode, extended }: WhyNot): void {
+  #tell(request: Request, client: Client, { rcode, extended }: WhyNot, code?: DialErrorCode): void {
     const { query, question } = request
     this.#options.onEvent?.({
       type: 'dns-query',
@@ -118,6 +119,7 @@ export class DnsService {
       queryType: question.length < 4 ? 0 : Buffer.from(question).readUInt16BE(question.length - 4),
       rcode,
       ...(extended === undefined ? {} : { reason: extended.text }),
+      ...(code === undefined ? {} : { code }),
     })
   }
 }
@@ -129,6 +131,10 @@ function fromOutcome(query: Query, type: HostType, outcome: Outcome): Result {
 }
 
 function fromFailure(code: DialErrorCode, text: string): Result {
+  return { ...failure(code, text), code }
+}
+
+function failure(code: DialErrorCode, text: string): Result {
   switch (code) {
     case 'name-not-found':
       return { body: NOTHING, why: { rcode: Rcode.NXDOMAIN } }
@@ -137,6 +143,8 @@ function fromFailure(code: DialErrorCode, text: string): Result {
     case 'tunnel-down':
     case 'tunnel-reconnecting':
       return nothing(Rcode.SERVFAIL, ExtendedError.NOT_READY, text)
+    // REFUSED of ours would mean that we will not ask for them.
+    case 'name-refused':
     case 'name-failed':
     case 'name-timed-out':
       return nothing(Rcode.SERVFAIL, ExtendedError.NO_REACHABLE_AUTHORITY, text)

@@ -1,7 +1,7 @@
 import type { Network } from '../tunnel/dialer.js'
 import type { HostNames } from './hosts.js'
 import type { HostType } from './message.js'
-import { type NameRules, specialName } from './names.js'
+import { type BadHost, type NameRules, specialName } from './names.js'
 import { failed, type Outcome } from './outcome.js'
 import { Resolver, type ResolverOptions } from './resolver.js'
 import { type SearchRules, searchDomains } from './search.js'
@@ -26,8 +26,8 @@ export interface Tunnel {
 }
 
 /**
- * Names as whoever uses a tunnel sees them: first what the hosts file says, then what rules send elsewhere, then what
- * is decided before any query (RFC 6761), then the tunnel's servers, and nobody else.
+ * Names as whoever uses a tunnel sees them: first what the hosts file says, then what is no name of DNS (RFC 6761),
+ * then what rules send elsewhere, then `.local`, then the tunnel's servers, and nobody else.
  *
  * A new tunnel gets a new resolver: other servers, and nothing remembered from the one before.
  */
@@ -84,9 +84,10 @@ export class TunnelNames implements NameSource {
       if (values.length === 0) return { kind: 'absent', nxdomain: false, message, ttl: HOSTS_TTL }
       return { kind: 'found', values, aliases: [], ttl: HOSTS_TTL }
     }
-    const source = elsewhere?.(name)
+    const nowhere = this.#nowhere(name)
+    const source = nowhere === undefined ? elsewhere?.(name) : undefined
     if (source !== undefined) return source.lookup(name, type, signal)
-    const special = specialName(name, this.rules)
+    const special = nowhere ?? specialName(name, this.rules)
     if (special !== undefined) {
       const { code, message } = special
       return code === 'name-not-found'
@@ -97,9 +98,10 @@ export class TunnelNames implements NameSource {
   }
 
   async relay(query: Query, signal?: AbortSignal): Promise<Relayed> {
-    const source = this.#options.elsewhere?.(query.name)
+    const nowhere = this.#nowhere(query.name)
+    const source = nowhere === undefined ? this.#options.elsewhere?.(query.name) : undefined
     if (source !== undefined) return source.relay(query, signal)
-    const special = specialName(query.name, this.rules)
+    const special = nowhere ?? specialName(query.name, this.rules)
     if (special !== undefined) return { kind: 'failed', code: special.code, message: special.message }
     const { tunnel } = this
     if (tunnel === undefined) return { kind: 'failed', code: 'tunnel-down', message: NO_TUNNEL }
@@ -108,11 +110,17 @@ export class TunnelNames implements NameSource {
 
   needsTunnel(name: string): boolean {
     const { hosts, elsewhere } = this.#options
-    return hosts?.get(name, 'A') === undefined && elsewhere?.(name) === undefined
+    if (hosts?.get(name, 'A') !== undefined || this.#nowhere(name) !== undefined) return false
+    return elsewhere?.(name) === undefined
   }
 
   isWritten(name: string, type: HostType): boolean {
     return this.#options.hosts?.get(name, type) !== undefined
+  }
+
+  /** Nobody at all is asked for such a name, whatever rules say; `.local` may be somebody's. */
+  #nowhere(name: string): BadHost | undefined {
+    return specialName(name, { claimed: ['local'], isKnown: (other) => this.isKnown(other) })
   }
 
   get #learnt(): readonly string[] {

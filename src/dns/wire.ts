@@ -144,6 +144,8 @@ export interface Layout {
   readonly end: number
   /** Seconds for which all of it holds, as far as its records say; undefined: nothing says how long. */
   readonly ttl: number | undefined
+  /** The authority section has an SOA record. */
+  readonly soa: boolean
   /** With the upper bits of an OPT record (RFC 6891 6.1.3). */
   readonly rcode: number
 }
@@ -166,6 +168,7 @@ export function layoutOf(b: Buffer): Layout | undefined {
   let optEnd = -1
   let optIndex = 0
   let ttl: number | undefined
+  let soa = false
   let rcode = b.readUInt16BE(2) & 0x0f
   for (let i = 0; i < records; i++) {
     const end = skipName(b, o)
@@ -182,12 +185,14 @@ export function layoutOf(b: Buffer): Layout | undefined {
     } else {
       ttl = Math.min(ttl ?? Number.POSITIVE_INFINITY, lifetime(b.readUInt32BE(end + 4)))
       // RFC 2308 5: an absence holds as long as MINIMUM says, which is the last of the data.
-      if (b.readUInt16BE(end) === TYPE_SOA && i < before && i >= b.readUInt16BE(6) && next - end >= 14)
+      if (b.readUInt16BE(end) === TYPE_SOA && i < before && i >= b.readUInt16BE(6) && next - end >= 14) {
+        soa = true
         ttl = Math.min(ttl, lifetime(b.readUInt32BE(next - 4)))
+      }
     }
     o = next
   }
-  return { answers, opt, optEnd, optIndex, end: o, ttl, rcode }
+  return { answers, opt, optEnd, optIndex, end: o, ttl, soa, rcode }
 }
 
 /** RFC 2181 8: a TTL with its top bit set counts as zero. */

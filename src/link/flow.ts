@@ -16,7 +16,8 @@ export type DialErrorCode =
   | 'prohibited' // ICMP administratively prohibited
   | 'timed-out' // nobody answered
   | 'name-not-found' // NXDOMAIN, or the name has no address
-  | 'name-failed' // SERVFAIL, REFUSED, or no name server at all
+  | 'name-refused' // REFUSED by every name server: a name of others
+  | 'name-failed' // SERVFAIL, or no name server at all
   | 'name-timed-out' // no name server answered
   | 'name-invalid' // not a host name
   | 'not-allowed' // a rule forbids it

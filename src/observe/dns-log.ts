@@ -21,8 +21,8 @@ const RCODES: Readonly<Record<number, string>> = {
 export class DnsLog {
   readonly #logger: Logger
   readonly #now: () => number
-  /** When a line was last written, by response code, of which there are few. */
-  readonly #told = new Map<number, number>()
+  /** When a line was last written, by level and response code, of which there are few. */
+  readonly #told = new Map<string, number>()
 
   /** `now`: milliseconds that never go back. */
   constructor(logger: Logger, now: () => number = () => performance.now()) {
@@ -31,7 +31,7 @@ export class DnsLog {
   }
 
   readonly onEvent = (event: DnsEvent): void => {
-    const { client, transport, name, queryType, rcode, reason } = event
+    const { client, transport, name, queryType, rcode, reason, code } = event
     const answer = RCODES[rcode] ?? String(rcode)
     const fields = {
       client,
@@ -41,13 +41,15 @@ export class DnsLog {
       answer,
       ...(reason === undefined ? {} : { reason }),
     }
-    const told = this.#told.get(rcode) ?? Number.NEGATIVE_INFINITY
+    const level = code === 'not-allowed' || code === 'name-refused' ? 'info' : 'warn'
+    const kind = `${level} ${rcode}`
+    const told = this.#told.get(kind) ?? Number.NEGATIVE_INFINITY
     const isFailure = rcode !== NOERROR && rcode !== NXDOMAIN
     if (!isFailure || this.#now() - told < DNS_LINES.interval) {
       this.#logger.debug(fields, 'DNS query')
       return
     }
-    this.#told.set(rcode, this.#now())
-    this.#logger.warn(fields, 'DNS query not answered')
+    this.#told.set(kind, this.#now())
+    this.#logger[level](fields, 'DNS query not answered')
   }
 }

@@ -40,6 +40,7 @@ export const FAILURE_REPLIES: Readonly<Record<DialErrorCode, FailureReply>> = {
   prohibited: { socks: SocksReply.NOT_ALLOWED, status: 502, proxyStatus: 'destination_ip_unroutable' },
   'timed-out': { socks: SocksReply.TTL_EXPIRED, status: 504, proxyStatus: 'connection_timeout' },
   'name-not-found': { socks: SocksReply.HOST_UNREACHABLE, status: 502, proxyStatus: 'dns_error' },
+  'name-refused': { socks: SocksReply.HOST_UNREACHABLE, status: 502, proxyStatus: 'dns_error' },
   'name-failed': { socks: SocksReply.GENERAL_FAILURE, status: 502, proxyStatus: 'dns_error' },
   'name-timed-out': { socks: SocksReply.GENERAL_FAILURE, status: 504, proxyStatus: 'dns_timeout' },
   'name-invalid': { socks: SocksReply.HOST_UNREACHABLE, status: 400, proxyStatus: 'http_request_error' },

@@ -1,6 +1,7 @@
 import t from 'tap'
 import { createDialer, type DialerOptions } from '../../src/dns/dialer.js'
 import { refusing } from '../../src/dns/source.js'
+import { hostQuery } from '../../src/dns/wire.js'
 import type { Network } from '../../src/tunnel/dialer.js'
 import { a, aaaa, cname, respond, serveDns } from '../helpers/dns-server.js'
 import { MemoryNetwork, type MemoryNetworkOptions } from '../helpers/memory-network.js'
@@ -161,6 +162,22 @@ t.test('a late answer joins the race', async (t) => {
   t.ok(log.length > 2)
 })
 
+t.test('a late answer is tried at once if the attempt before it has had its time', async (t) => {
+  const { clock, network, dialer, dialled, held } = setup({ 'host.example': ['192.0.2.1', '2001:db8::1'] })
+  held.AAAA = true
+  network.route('192.0.2.1', 'silent')
+  const dial = dialer.dial(to('host.example'))
+  await clock.advance(1000)
+  t.same(dialled(), ['192.0.2.1'])
+  held.AAAA = false
+  const start = clock.now()
+  const flow = await clock.run(dial)
+  t.equal(flow.remote.address, '2001:db8::1')
+  t.equal(clock.now() - start, 1000, 'when the query was repeated')
+  t.same(network.abandoned, ['192.0.2.1'])
+  t.equal(clock.pending, 0)
+})
+
 t.test('limits: time, and the caller', async (t) => {
   const { clock, network, dialer } = setup({ 'host.example': V4 })
   for (const address of V4) network.route(address, 'silent')
@@ -314,6 +331,25 @@ t.test('a search goes on behind an error, tells it at the end, and stops where n
   t.same(new Set(asked.map((x) => x.name)), new Set(['silent.bad.example']))
 })
 
+t.test('a search goes on behind a refusal, which is the lesser of two errors', async (t) => {
+  const clock = new VirtualClock()
+  const network = new MemoryNetwork({ dnsServers: [DNS], setTimer: clock.setTimer })
+  const broken = new Set<string>()
+  serveDns(network, DNS, (asked) =>
+    asked.name === 'there.b.example'
+      ? respond(asked, { answers: asked.type === 'A' ? [a(asked.name, '192.0.2.1')] : [] })
+      : respond(asked, { rcode: broken.has(asked.name) ? 2 : 5 }),
+  )
+  const dialer = createDialer({ network: () => network, clock, search: ['a.example', 'b.example'] })
+  network.listen('192.0.2.1', 80, () => {})
+  t.same(await clock.run(dialer.resolve('there')), ['192.0.2.1'])
+  t.equal((await clock.run(dialer.dial(to('there')))).remote.address, '192.0.2.1')
+  await t.rejects(clock.run(dialer.dial(to('other'))), { code: 'name-refused', message: /other\.a\.example/ })
+  broken.add('else.b.example')
+  await t.rejects(clock.run(dialer.dial(to('else'))), { code: 'name-failed', message: /else\.b\.example/ })
+  await t.rejects(clock.run(dialer.resolve('else')), { code: 'name-failed' })
+})
+
 t.test('a .local domain that the network claims is asked for inside', async (t) => {
   const names = { 'dc.corp.local': [V4[0] as string] }
   const plain = setup(names, { ipv6: false })
@@ -389,6 +425,22 @@ t.test('names that rules send elsewhere need no tunnel', async (t) => {
   t.same(
     log.map((x) => x.name),
     ['host.example'],
+  )
+  for (const name of ['x.onion', 'x.alt', 'x.invalid']) {
+    const nowhere = createDialer({
+      network: () => state.network,
+      clock,
+      elsewhere: () => outside.dialer.names,
+    })
+    t.match(await nowhere.names.lookup(name, 'A'), { kind: 'absent', nxdomain: true }, name)
+    t.match(await nowhere.names.relay(hostQuery(name, 16)), { code: 'name-not-found' }, name)
+    t.equal(nowhere.names.needsTunnel?.(name), false, name)
+    t.equal(dialer.names.needsTunnel?.(name), false, name)
+  }
+  t.same(
+    outside.log.map((x) => x.name),
+    ['www.example'],
+    'what is no name of DNS is not heard outside either (RFC 7686 2)',
   )
   state.network = undefined
   t.match(await clock.run(dialer.names.lookup('www.example', 'A')), { kind: 'found' })

@@ -66,6 +66,27 @@ t.test('no server at all', async (t) => {
   }
 })
 
+t.test('no server: what would help is said for each case', async (t) => {
+  const cases: [ResolverOptions, RegExp][] = [
+    [{}, /VPN server gave no usable DNS server.*--dns/],
+    [{ servers: ['2001:db8::53'] }, /no server of --dns.*2001:db8::53/],
+    [
+      { zones: [{ domain: 'example', servers: [{ address: '127.0.0.1', port: 53 }] }] },
+      /--dns.*127\.0\.0\.1/,
+    ],
+    [
+      { anyServer: true },
+      /^cannot resolve host\.example: this computer's own resolver has no other DNS server$/,
+    ],
+  ]
+  for (const [options, message] of cases) {
+    const { clock, resolver, clean } = setup({ dnsServers: [] }, options)
+    await t.rejects(clock.run(resolver.resolve('host.example')), { code: 'name-failed', message })
+    t.match(await clock.run(resolver.relay(hostQuery('host.example', 16))), { code: 'name-failed', message })
+    clean(t)
+  }
+})
+
 t.test('--dns replaces the servers of the tunnel', async (t) => {
   const { clock, network, resolver } = setup({}, { servers: ['10.1.1.1'] })
   serveDns(network, ONE, fixed('192.0.2.66'))
@@ -222,6 +243,25 @@ t.test('SERVFAIL, REFUSED, unreachable: the next server at once, and each once',
     logs.map((l) => l.length),
     [2, 2],
   )
+
+  // What is no name of theirs is told apart from servers that are out of order.
+  for (const [second, code] of [
+    [5, 'name-refused'],
+    [2, 'name-failed'],
+    [undefined, 'name-failed'],
+  ] as const) {
+    const none = setup()
+    const asked = serveDns(none.network, ONE, (query) => respond(query, { rcode: 5 }))
+    serveDns(none.network, TWO, (query) =>
+      second === undefined ? undefined : respond(query, { rcode: second }),
+    )
+    const refusal = { code, message: /10\.0\.0\.53 answered REFUSED; / }
+    await t.rejects(none.clock.run(none.resolver.resolve('host.example')), refusal)
+    await t.rejects(none.clock.run(none.resolver.resolve('host.example')), refusal)
+    t.equal(asked.length, 1, 'remembered as shortly')
+    t.match(await none.clock.run(none.resolver.relay(hostQuery('host.example', 16))), refusal)
+    none.clean(t)
+  }
 
   const icmp = setup()
   icmp.network.route(ONE, 'refused')

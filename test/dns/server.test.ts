@@ -153,6 +153,35 @@ t.test('what there is not: the zone says for how long', async (t) => {
   t.equal(log.length, 2, 'remembered')
 })
 
+t.test('names of octets that are no text do not make an answer malformed', async (t) => {
+  const odd = 'q'.repeat(60)
+  const { raw } = setup((asked) => {
+    const message =
+      asked.name === 'alias.example'
+        ? respond(asked, {
+            answers: [cname(asked.name, odd), cname(odd, 'x.example'), a('x.example', '192.0.2.1')],
+          })
+        : respond(asked, {
+            rcode: 3,
+            authorities: [soa(asked.name === 'zone.example' ? odd : `${odd}.example`)],
+          })
+    // What such octets become as text is longer.
+    for (let at = message.indexOf(odd); at >= 0; at = message.indexOf(odd))
+      message.fill(0xff, at, at + odd.length)
+    return message
+  })
+  for (const [name, rcode] of [
+    ['alias.example', 2],
+    ['zone.example', 3],
+    ['mail.example', 3],
+  ] as const) {
+    const told = read(await raw(ask({ name })))
+    t.equal(told.rcode, rcode, name)
+    t.same(told.packet.authorities, [], name)
+    t.same(told.answers, [], name)
+  }
+})
+
 t.test('any other type is handed on as it is, with an id of our own', async (t) => {
   const { query, log, clock } = setup((asked) =>
     respond(asked, {
@@ -206,6 +235,29 @@ t.test('any other type is handed on as it is, with an id of our own', async (t) 
   await clock.advance(11_000)
   await query({ type: 'TXT' })
   t.equal(log.length, 2, 'no longer than its shortest record')
+})
+
+t.test('what there is not of other types is remembered only with the zone’s word for it', async (t) => {
+  const ns: Answer = { type: 'NS', name: 'example', ttl: 3600, data: 'ns.example' }
+  const { query, log } = setup((asked) =>
+    asked.name === 'soa.example'
+      ? respond(asked, { authorities: [ns, soa('example', 100, 50)] })
+      : respond(asked, {
+          rcode: asked.name === 'none.example' ? 3 : 0,
+          answers: asked.name === 'none.example' ? [cname('none.example', 'x.example')] : [],
+          authorities: [ns],
+          additionals: [a('ns.example', '192.0.2.53')],
+        }),
+  )
+  for (const [name, times] of [
+    ['soa.example', 1],
+    ['lame.example', 2],
+    ['none.example', 2],
+  ] as const) {
+    log.length = 0
+    for (let i = 0; i < 2; i++) t.notOk((await query({ type: 'TXT', name })).answers.length > 1)
+    t.equal(log.length, times, name)
+  }
 })
 
 t.test('labels of any octets are handed on, and are no host', async (t) => {
@@ -363,6 +415,28 @@ t.test('failures say why', async (t) => {
       'what needs no tunnel does not wait',
     )
   }
+})
+
+t.test('why there is no answer is told by its code too', async (t) => {
+  const { query, events } = setup(
+    (asked) => respond(asked, { rcode: asked.name === 'broken.example' ? 2 : 5 }),
+    {
+      elsewhere: (name) => (name === 'ads.example' ? refusing('not wanted') : undefined),
+    },
+  )
+  for (const name of ['foreign.example', 'ads.example', 'broken.example'])
+    for (const type of ['A', 'TXT']) await query({ name, type })
+  t.same(
+    events.map(({ rcode, code }) => [rcode, code]),
+    [
+      [2, 'name-refused'],
+      [2, 'name-refused'],
+      [5, 'not-allowed'],
+      [5, 'not-allowed'],
+      [2, 'name-failed'],
+      [2, 'name-failed'],
+    ],
+  )
 })
 
 t.test('special names are decided here', async (t) => {
@@ -997,7 +1071,13 @@ t.test('the log tells failures now and then, and everything only who wants it', 
   now += DNS_LINES.interval
   tell(2, 'f.example')
   tell(23, 'g.example')
-  const [debug, warn] = [20, 40]
+  // What concerns one name is no concern of the bridge, here as at the proxies (docs/failures.md).
+  now += DNS_LINES.interval
+  log.onEvent({ ...event, name: 'h.example', rcode: 5, code: 'not-allowed' })
+  log.onEvent({ ...event, name: 'i.example', rcode: 2, code: 'name-refused' })
+  log.onEvent({ ...event, name: 'j.example', rcode: 2, code: 'name-refused' })
+  log.onEvent({ ...event, name: 'k.example', rcode: 2, code: 'name-failed' })
+  const [debug, info, warn] = [20, 30, 40]
   t.match(lines, [
     { level: debug, name: 'a.example', answer: 'NOERROR', client: '127.0.0.1:9', transport: 'udp', type: 1 },
     { level: debug, name: 'b.example', answer: 'NXDOMAIN' },
@@ -1006,6 +1086,10 @@ t.test('the log tells failures now and then, and everything only who wants it', 
     { level: warn, name: 'e.example', answer: 'REFUSED' },
     { level: warn, name: 'f.example', answer: 'SERVFAIL' },
     { level: warn, name: 'g.example', answer: '23' },
+    { level: info, name: 'h.example', answer: 'REFUSED' },
+    { level: info, name: 'i.example', answer: 'SERVFAIL' },
+    { level: debug, name: 'j.example', answer: 'SERVFAIL' },
+    { level: warn, name: 'k.example', answer: 'SERVFAIL' },
   ])
   t.notOk('reason' in (lines[0] ?? {}))
 })

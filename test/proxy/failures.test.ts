@@ -52,6 +52,7 @@ async function startBridge(
   network.listenUdp('192.0.2.20', 80, (_, reply) => reply(new Uint8Array(65_505)))
   serveDns(network, DNS, (asked) => {
     if (asked.name === 'silent.test') return undefined
+    if (asked.name === 'foreign.test') return respond(asked, { rcode: 5 })
     if (asked.name === 'broken.test') return respond(asked, { rcode: 2 })
     if (asked.name !== 'there.test') return respond(asked, { rcode: 3 })
     return respond(asked, { answers: asked.type === 'A' ? [a(asked.name, '192.0.2.10')] : [] })
@@ -156,6 +157,7 @@ const FAILURES: Readonly<Record<string, Failure>> = {
   'a loop on the way: the TTL expired': { host: '192.0.2.15' },
   'the name does not exist': { host: 'missing.test' },
   'it cannot be a name': { host: 'a..b' },
+  'the name server refuses: a name of others': { host: 'foreign.test', says: /REFUSED.*--route/ },
   'the name server fails': { host: 'broken.test' },
   'the name server is silent': { host: 'silent.test' },
   'this computer, or what else is not behind the tunnel': { host: 'localhost' },

@@ -289,6 +289,7 @@ t.test('the codes that clients tell apart', async (t) => {
     prohibited: [2, 502],
     'timed-out': [6, 504],
     'name-not-found': [4, 502],
+    'name-refused': [4, 502],
     'name-failed': [1, 502],
     'name-timed-out': [1, 504],
     'name-invalid': [4, 400],
