@@ -27,7 +27,8 @@ export function createDirectNetwork(options: DirectNetworkOptions = {}): Network
       const listening = own?.() ?? []
       // One with another port is written with it, which nobody here could tell from an address.
       return servers().filter(
-        (server) => !/^\[|^[^:]*:\d+$/.test(server) && !isOwnPort(listening, server, DNS, machineAddresses),
+        (server) =>
+          !/^\[|^[^:]*:\d+$/.test(server) && !isOwnPort(listening, server, DNS, () => machineAddresses()),
       )
     },
     families: { ipv4: true, ipv6: true },

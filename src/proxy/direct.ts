@@ -44,7 +44,7 @@ const SYSTEM: SystemResolver = {
 export function createDirectDialer(options: DirectOptions = {}): Dialer {
   const { resolver = SYSTEM, clock = systemClock } = options
   const allow = options.allow ?? ((address: string) => isOrdinaryAddress(address))
-  const machine = options.addresses ?? machineAddresses
+  const machine = options.addresses ?? (() => machineAddresses())
 
   const gate: DirectGate = {
     check(address, port, protocol, name) {
@@ -206,8 +206,14 @@ function listensAt(own: string, address: string, machine: () => readonly string[
   return everywhere && (own.startsWith('127.') || own === '::1')
 }
 
-export function machineAddresses(): readonly string[] {
-  return Object.values(networkInterfaces()).flatMap((list) => list?.map(({ address }) => address) ?? [])
+let lastAddresses: readonly string[] = []
+
+/** Of all interfaces. While the system does not say (no descriptor is left), those that it said last. */
+export function machineAddresses(interfaces = networkInterfaces): readonly string[] {
+  try {
+    lastAddresses = Object.values(interfaces()).flatMap((list) => list?.map(({ address }) => address) ?? [])
+  } catch {}
+  return lastAddresses
 }
 
 const UNSPECIFIED: ReadonlySet<string> = new Set(['0.0.0.0', '::'])

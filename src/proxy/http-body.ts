@@ -6,6 +6,7 @@ import {
   parseFields,
   type RequestHead,
   type ResponseHead,
+  trimOws,
   valuesOf,
 } from './http-message.js'
 
@@ -237,10 +238,10 @@ function transferCodings(head: RequestHead | ResponseHead): string[] | undefined
 
 /** RFC 9110 8.6: equal values that were merged are one value. */
 function contentLength(head: RequestHead | ResponseHead): number | undefined | 'bad' {
-  const values = valuesOf(head.fields, 'content-length').flatMap((value) => value.split(','))
-  const first = values[0]?.trim()
+  const values = valuesOf(head.fields, 'content-length').flatMap((value) => value.split(',').map(trimOws))
+  const first = values[0]
   if (first === undefined) return undefined
-  if (!/^\d+$/.test(first) || values.some((value) => value.trim() !== first)) return 'bad'
+  if (!/^\d+$/.test(first) || values.some((value) => value !== first)) return 'bad'
   const length = Number(first)
   return Number.isSafeInteger(length) ? length : 'bad'
 }

@@ -1,9 +1,10 @@
 import type { Socket } from 'node:net'
 import type { DialError, Flow, FlowHandler } from '../tunnel/dialer.js'
 import { signsConnectionIn } from './http-auth.js'
-import { BodyReader, type BodySink, type Framing, responseFraming } from './http-body.js'
+import { BodyReader, type Framing, responseFraming } from './http-body.js'
 import { emitLastChunk, emitResponseHead, type Persistence, persistenceOf } from './http-head.js'
 import { HeadReader, parseResponseHead, type ResponseHead } from './http-message.js'
+import { Slices } from './http-slices.js'
 
 export interface ExchangePlan {
   /** The head as it goes to the server. */
@@ -30,6 +31,8 @@ export interface ExchangeEvents {
   onBroken(message: string): void
   /** There is room for the request's body again. Not an end. */
   onRoom(): void
+  /** Octets behind the request have come already. */
+  isAhead(): boolean
   /** The flow is gone, before or after the end. */
   onGone(): void
 }
@@ -53,7 +56,8 @@ export class Exchange implements FlowHandler {
   #prefix: Buffer | undefined
   #headSent = false
   #lastChunkSent = false
-  #slices: Uint8Array[] = []
+  readonly #uploaded = new Slices()
+  readonly #downloaded = new Slices()
   #writing = false
   /** To be consumed once the write under way is done. */
   #pending = 0
@@ -111,12 +115,12 @@ export class Exchange implements FlowHandler {
 
   /** Octets of the request's body. Returns how many belong to it; -1: they are malformed. */
   push(chunk: Buffer): number {
-    const taken = this.#upload.push(chunk, 0, chunk.length, this.#uploadSink)
+    const taken = this.#upload.push(chunk, 0, chunk.length, this.#uploaded)
     if (taken < 0) return -1
-    const slices = this.#slices
-    this.#slices = []
+    const size = this.#uploaded.length
+    const slices = this.#uploaded.take()
     const chunked = this.#plan.framing.kind === 'chunked'
-    if (slices.length > 0 && chunked) this.#send(chunkHead(slices))
+    if (slices.length > 0 && chunked) this.#send(chunkHead(size))
     for (const slice of slices) this.#send(slice)
     if (slices.length > 0 && chunked) this.#send(CRLF)
     if (chunked && this.#upload.done) this.#send(emitLastChunk(this.#upload.trailers))
@@ -140,10 +144,6 @@ export class Exchange implements FlowHandler {
   onClose(error: DialError | undefined): void {
     this.#events.onGone()
     this.#fail(502, error?.message ?? 'the server closed the connection', 'connection_terminated')
-  }
-
-  readonly #uploadSink: BodySink = {
-    onSlice: (b, start, end) => void this.#slices.push(b.subarray(start, end)),
   }
 
   #send(bytes: Uint8Array): void {
@@ -210,8 +210,10 @@ export class Exchange implements FlowHandler {
     this.#chunkedOut = chunked && !bare
     this.#persistence = persistenceOf(head, framing)
     this.#signedIn = signsConnectionIn(head)
+    // What was sent ahead of a refused upgrade is in the other protocol, and no request.
+    const astray = this.#plan.upgrade && this.#events.isAhead()
     // A client whose request is still on its way could not tell whether the rest of it is read.
-    this.#keepAlive = keepAlive && this.#upload.done && outer.kind !== 'until-close'
+    this.#keepAlive = keepAlive && this.#upload.done && outer.kind !== 'until-close' && !astray
     const connection = this.#keepAlive ? (minor === 0 ? 'keep-alive' : undefined) : 'close'
     this.#prefix = emitResponseHead(head, outer, connection, via, this.#signedIn && this.#keepAlive)
     this.#download = new BodyReader(framing, false)
@@ -239,20 +241,19 @@ export class Exchange implements FlowHandler {
       }
       return false
     }
-    const taken = body.push(view, 0, Math.min(view.length, MAX_WRITE), this.#downloadSink)
+    const taken = body.push(view, 0, Math.min(view.length, MAX_WRITE), this.#downloaded)
     if (taken < 0) {
-      this.#slices = []
       this.#malformed(`in the response ${body.error}`)
       return false
     }
-    const slices = this.#slices
-    this.#slices = []
+    const size = this.#downloaded.length
+    const slices = this.#downloaded.take()
     if (slices.length === 0) {
       this.#flow.consume(taken)
       return true
     }
     if (this.#chunkedOut) {
-      slices.unshift(chunkHead(slices))
+      slices.unshift(chunkHead(size))
       slices.push(CRLF)
       if (body.done) {
         this.#lastChunkSent = true
@@ -261,11 +262,6 @@ export class Exchange implements FlowHandler {
     }
     this.#write(slices, taken)
     return false
-  }
-
-  readonly #downloadSink: BodySink = {
-    onSlice: (b, start, end) =>
-      void this.#slices.push(Buffer.from(b.buffer, b.byteOffset + start, end - start)),
   }
 
   /** Writes the head that waits and `parts` as one; `consume` octets of the flow lie behind them. */
@@ -314,9 +310,7 @@ export class Exchange implements FlowHandler {
   }
 }
 
-function chunkHead(slices: readonly Uint8Array[]): Buffer {
-  let size = 0
-  for (const slice of slices) size += slice.length
+function chunkHead(size: number): Buffer {
   return Buffer.from(`${size.toString(16)}\r\n`, 'latin1')
 }
 

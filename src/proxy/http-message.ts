@@ -192,7 +192,7 @@ export function parseFields(lines: readonly string[], response: boolean): Field[
     }
     const colon = line.indexOf(':')
     // RFC 9112 5.1: a space in front of the colon is refused in a request and taken out of a response.
-    const name = response ? line.slice(0, colon).trimEnd() : line.slice(0, colon)
+    const name = response ? trimOws(line.slice(0, colon)) : line.slice(0, colon)
     if (colon < 0 || !isToken(name)) return bad('a header field has no valid name')
     if (fields.length === FIELD_LIMIT) return error(431, `there are more than ${FIELD_LIMIT} header fields`)
     fields.push({ name, value: trimOws(line.slice(colon + 1)) })
@@ -200,7 +200,7 @@ export function parseFields(lines: readonly string[], response: boolean): Field[
   return fields
 }
 
-function trimOws(text: string): string {
+export function trimOws(text: string): string {
   let start = 0
   let end = text.length
   while (start < end && isOws(text.charCodeAt(start))) start++

@@ -81,7 +81,7 @@ export class HttpConnection implements Stage {
       this.#checkEnd()
     } else if (this.#state === 'answering') {
       this.#afterAnswer()
-    } else if (this.#state === 'dialing' && this.#abandonsDial) {
+    } else if (this.#state === 'dialing' && this.#abandonsDial && this.#backlogLength === 0) {
       this.#end()
     }
   }
@@ -102,7 +102,8 @@ export class HttpConnection implements Stage {
     if (this.#state === 'over') return
     const waiting =
       this.#running?.exchange.blocked === true ||
-      (this.#state !== 'head' && this.#backlogLength >= MAX_BACKLOG)
+      (this.#state !== 'head' &&
+        (this.#backlogLength >= MAX_BACKLOG || this.#backlog.length >= MAX_BACKLOG_CHUNKS))
     if (waiting) this.#client.socket.pause()
     else this.#client.socket.resume()
   }
@@ -265,7 +266,7 @@ export class HttpConnection implements Stage {
       return
     }
     this.#state = 'dialing'
-    this.#abandonsDial = this.#backlogLength === 0
+    this.#abandonsDial = true
     const { host, port } = to
     this.#client.dial(
       'connect',
@@ -375,6 +376,7 @@ export class HttpConnection implements Stage {
         this.#client.reset()
       },
       onRoom: () => this.#run(),
+      isAhead: () => this.#backlogLength > 0,
       onGone: () => void context.flows.delete(flow),
     })
     this.#running = { exchange, flow, request }
@@ -497,5 +499,7 @@ const IDEMPOTENT: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS', 'TRAC
 const ESTABLISHED = Buffer.from('HTTP/1.1 200 Connection established\r\n\r\n')
 /** Octets of later requests, or of a body while dialling, before the client is made to wait. */
 const MAX_BACKLOG = 65_536
+/** In so many pieces at the most: many small ones cost more than their octets. */
+const MAX_BACKLOG_CHUNKS = 1024
 /** Wrong credentials on one connection. */
 const MAX_WRONG = 3

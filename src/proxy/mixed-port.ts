@@ -63,10 +63,12 @@ export class MixedPort implements Stage {
   onLocalClose(): void {}
 }
 
-/** The first letter of a method; those in use are in capitals. */
+/** The first letter of a method; those in use are in capitals. RFC 9112 2.2: an empty line may stand in front. */
 function isHttp(octet: number): boolean {
-  return octet >= 0x41 && octet <= 0x5a
+  return (octet >= 0x41 && octet <= 0x5a) || octet === CR
 }
+
+const CR = 0x0d
 
 /** RFC 8446 5.1 */
 const TLS_HANDSHAKE = 0x16

@@ -35,12 +35,12 @@ interface Destination {
 
 /**
  * One UDP socket over both ways: each destination goes where its rule says, and answers come from both. A way's
- * socket is opened when the first datagram goes there, that of the tunnel at once if a port is asked for.
+ * socket is opened when the first datagram goes there.
  */
 export class RoutingDatagrams implements DatagramFlow {
   handler: UdpHandler | undefined
   readonly #ways: RoutingWays
-  readonly #options: DatagramOptions
+  readonly #options: Pick<DatagramOptions, 'remote'>
   readonly #lookups = new AbortController()
   readonly #sockets: Record<OpenWay, DatagramFlow | undefined> = { tunnel: undefined, direct: undefined }
   readonly #destinations = new Destinations<Destination>(MAX_DESTINATIONS)
@@ -49,20 +49,14 @@ export class RoutingDatagrams implements DatagramFlow {
   #waiting = 0
   #closed = false
 
-  /** Throws {@link DialError} if the port asked for cannot be had. */
-  constructor(ways: RoutingWays, options: DatagramOptions) {
+  constructor(ways: RoutingWays, options: Pick<DatagramOptions, 'remote'>) {
     this.#ways = ways
     this.#options = options
     setMaxListeners(0, this.#lookups.signal)
-    if (this.#listens) this.#open('tunnel', undefined)
   }
 
   get local(): Endpoint {
     return this.#sockets.tunnel?.local ?? this.#sockets.direct?.local ?? { address: '', port: 0 }
-  }
-
-  get #listens(): boolean {
-    return (this.#options.port ?? 0) !== 0
   }
 
   send(data: Uint8Array, to: HostPort): void {
@@ -157,13 +151,10 @@ export class RoutingDatagrams implements DatagramFlow {
     socket.send(data, to)
   }
 
-  #open(way: OpenWay, to: HostPort | undefined): DatagramFlow {
-    const { port, remote } = this.#options
-    const socket = this.#ways[way].openDatagrams({
-      ...(port === undefined ? {} : { port }),
-      // An address that decided stands for its name.
-      ...(remote === undefined ? {} : { remote: to ?? remote }),
-    })
+  #open(way: OpenWay, to: HostPort): DatagramFlow {
+    // An address that decided stands for its name.
+    const options = this.#options.remote === undefined ? {} : { remote: to }
+    const socket = this.#ways[way].openDatagrams(options)
     this.#sockets[way] = socket
     socket.handler = {
       onDatagram: (data, from) => this.handler?.onDatagram(data, from),
@@ -173,22 +164,22 @@ export class RoutingDatagrams implements DatagramFlow {
   }
 
   #onError(way: OpenWay, error: DialError): void {
-    if (error.code !== 'tunnel-down' || this.#closed) {
-      this.#tell(error)
-      return
-    }
-    this.#sockets[way] = undefined
-    if (!this.#listens && this.#sockets.direct !== undefined) {
-      // The other way goes on; the next datagram asks for the tunnel again.
-      this.#tell(new DialError('tunnel-reconnecting', error.message))
-      return
-    }
+    if (error.code === 'tunnel-down' && !this.#closed) this.#sockets[way] = undefined
     this.#tell(error)
-    this.close()
   }
 
   #tell(error: DialError): void {
-    if (!this.#closed) this.handler?.onError(error)
+    if (this.#closed) return
+    if (error.code !== 'tunnel-down') {
+      this.handler?.onError(error)
+    } else if (this.#sockets.direct !== undefined || this.#asking > 0) {
+      // The other way goes on; the next datagram asks for the tunnel again.
+      this.handler?.onError(new DialError('tunnel-reconnecting', error.message))
+    } else {
+      // Whoever hears this code forgets the socket.
+      this.handler?.onError(error)
+      this.close()
+    }
   }
 }
 

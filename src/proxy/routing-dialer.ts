@@ -47,6 +47,7 @@ export class RoutingDialer implements Dialer, Router {
     if (routed.kind === 'whole') return this.#way(routed.way).dial(to, options)
     const ways = new Map(routed.candidates.map(({ address, way }) => [address, way]))
     const left = Math.max(1, deadline - this.#clock.now())
+    const mixed = new Set(ways.values()).size > 1
     return raceAddresses({
       ...options,
       name: routed.name,
@@ -54,8 +55,15 @@ export class RoutingDialer implements Dialer, Router {
       port: to.port,
       timeout: left,
       clock: this.#clock,
-      connect: ({ address, port }, dial) =>
-        this.#way(ways.get(address) ?? 'tunnel').dial({ host: address, port }, dial),
+      connect: async ({ address, port }, dial) => {
+        try {
+          return await this.#way(ways.get(address) ?? 'tunnel').dial({ host: address, port }, dial)
+        } catch (error) {
+          // The end of a race between addresses of the tunnel, but not for those that go directly.
+          if (!mixed || !(error instanceof DialError) || error.code !== 'tunnel-down') throw error
+          throw new DialError('tunnel-reconnecting', error.message)
+        }
+      },
     })
   }
 
@@ -76,11 +84,12 @@ export class RoutingDialer implements Dialer, Router {
     return this.#way(verdict.way).reverse(address, options)
   }
 
-  openDatagrams: Dialer['openDatagrams'] = (options = {}) =>
-    new RoutingDatagrams(
-      { tunnel: this.#tunnel, direct: this.#direct, clock: this.#clock, router: this },
-      options,
-    )
+  openDatagrams: Dialer['openDatagrams'] = (options = {}) => {
+    // Who came to a port of the tunnel's address is answered from there: rules are about who is spoken to first.
+    if (options.port !== undefined) return this.#tunnel.openDatagrams(options)
+    const ways = { tunnel: this.#tunnel, direct: this.#direct, clock: this.#clock, router: this }
+    return new RoutingDatagrams(ways, options)
+  }
 
   /** Only the tunnel has addresses that others are to reach. */
   listen: Dialer['listen'] = (options) => this.#tunnel.listen(options)

@@ -116,19 +116,19 @@ export class SocksBind implements Stage, ListenHandler {
     this.#listener.handler = this
   }
 
-  /** Our address of the family that the remote host will use. */
+  /** Our address of a family that the remote host has, and that the reply can tell. */
   #pick(locals: readonly Endpoint[]): Endpoint {
+    const { ipv6 } = this.#call.dialect
     const [first] = this.#from
-    const local = locals.find(
-      ({ address }) =>
-        (first === undefined || isIPv6(address) === isIPv6(first)) &&
-        (this.#call.dialect.ipv6 || !isIPv6(address)),
-    )
-    if (local === undefined) {
-      const family = first !== undefined && isIPv6(first) ? 'IPv6' : 'IPv4'
-      throw new DialError('network-unreachable', `the tunnel has no ${family} address to listen on`)
+    for (const from of first === undefined ? [undefined] : this.#from) {
+      const local = locals.find(
+        ({ address }) =>
+          (from === undefined || isIPv6(address) === isIPv6(from)) && (ipv6 || !isIPv6(address)),
+      )
+      if (local !== undefined) return local
     }
-    return local
+    const family = first !== undefined && isIPv6(first) ? 'IPv6' : 'IPv4'
+    throw new DialError('network-unreachable', `the tunnel has no ${family} address to listen on`)
   }
 
   #fail(error: unknown): void {

@@ -1,10 +1,9 @@
-import type { Client, RejectReason, Stage } from './client.js'
+import type { Client, RejectReason } from './client.js'
 import { SocksReply, type SocksReplyCode } from './replies.js'
-import { SocksBind } from './socks-bind.js'
 import { SOCKS5, type SocksCall } from './socks-call.js'
-import { SocksConnect } from './socks-connect.js'
+import { SocksOpening } from './socks-opening.js'
 import type { SocksQuotas } from './socks-quota.js'
-import { socksResolve, socksResolvePtr } from './socks-resolve.js'
+import { socksResolvePtr } from './socks-resolve.js'
 import { SocksUdp } from './socks-udp.js'
 import {
   emitMethod,
@@ -18,50 +17,30 @@ import {
 } from './socks5.js'
 
 /** A SOCKS5 client from its greeting to its request, RFC 1928 and 1929. */
-export class SocksSession implements Stage {
-  readonly #client: Client
-  readonly #quotas: SocksQuotas
+export class SocksSession extends SocksOpening {
   #state: 'greeting' | 'password' | 'request' | 'over' = 'greeting'
   /** No authentication was chosen, and a name and password may come all the same. */
   #mayTellPassword = false
-  /** Octets not yet understood: less than a message, since whole ones are. */
-  #received: Buffer = Buffer.alloc(0)
 
   constructor(client: Client, quotas: SocksQuotas) {
-    this.#client = client
-    this.#quotas = quotas
+    super(client, SOCKS5, quotas)
   }
 
-  start(first: Buffer): void {
-    this.#client.enter(this)
-    this.#client.setDeadline(this.#client.context.limits.head, () => {
-      this.#client.reject('timeout', 'no complete SOCKS request in time')
-    })
-    this.onLocalData(first)
-  }
-
-  onLocalData(chunk: Buffer): void {
-    this.#received = this.#received.length === 0 ? chunk : Buffer.concat([this.#received, chunk])
+  protected override read(): void {
     if (this.#state === 'greeting') this.#readGreeting()
     if (this.#state === 'password') this.#readPassword()
     if (this.#state === 'request') this.#readRequest()
   }
 
-  onLocalEnd(): void {
-    this.#client.finish()
-  }
-
-  onLocalClose(): void {}
-
   #readGreeting(): void {
-    const greeting = readGreeting(this.#received, 0, this.#received.length)
+    const greeting = readGreeting(this.received, 0, this.received.length)
     if (greeting.type === 'need-more') return
     if (greeting.type === 'error') {
       this.#reject('malformed', 'not a SOCKS5 greeting')
       return
     }
-    this.#received = this.#received.subarray(greeting.length)
-    const wanted = this.#client.context.credentials === undefined ? SocksMethod.NONE : SocksMethod.PASSWORD
+    this.received = this.received.subarray(greeting.length)
+    const wanted = this.client.context.credentials === undefined ? SocksMethod.NONE : SocksMethod.PASSWORD
     const answer = Buffer.alloc(2)
     if (!greeting.methods.includes(wanted)) {
       emitMethod(answer, 0, SocksMethod.NOT_ACCEPTABLE)
@@ -73,13 +52,13 @@ export class SocksSession implements Stage {
       return
     }
     emitMethod(answer, 0, wanted)
-    this.#client.socket.write(answer)
+    this.client.socket.write(answer)
     this.#mayTellPassword = wanted === SocksMethod.NONE
     this.#state = wanted === SocksMethod.NONE ? 'request' : 'password'
   }
 
   #readPassword(): void {
-    const message = readPassword(this.#received, 0, this.#received.length)
+    const message = readPassword(this.received, 0, this.received.length)
     if (message.type === 'need-more') return
     const answer = Buffer.alloc(2)
     if (message.type === 'error') {
@@ -87,26 +66,26 @@ export class SocksSession implements Stage {
       this.#reject('malformed', 'not a user name and password where they are due', answer)
       return
     }
-    this.#received = this.#received.subarray(message.length)
-    const good = this.#client.context.credentials?.verify(message.user, message.password) === true
+    this.received = this.received.subarray(message.length)
+    const good = this.client.context.credentials?.verify(message.user, message.password) === true
     emitPasswordStatus(answer, 0, good)
     if (!good) {
       this.#reject('credentials', 'wrong user name or password', answer)
       return
     }
-    this.#client.socket.write(answer)
+    this.client.socket.write(answer)
     this.#state = 'request'
   }
 
   #readRequest(): void {
-    if (this.#mayTellPassword && this.#received[0] === PASSWORD_VERSION) {
+    if (this.#mayTellPassword && this.received[0] === PASSWORD_VERSION) {
       // Some clients send name and password although nobody asked.
-      const message = readPassword(this.#received, 0, this.#received.length)
+      const message = readPassword(this.received, 0, this.received.length)
       if (message.type !== 'password') return
       this.#mayTellPassword = false
-      this.#received = this.#received.subarray(message.length)
+      this.received = this.received.subarray(message.length)
     }
-    const request = readRequest(this.#received, 0, this.#received.length)
+    const request = readRequest(this.received, 0, this.received.length)
     if (request.type === 'need-more') return
     if (request.type === 'error') {
       if (request.code === 'bad-address-type') {
@@ -116,26 +95,14 @@ export class SocksSession implements Stage {
       }
       return
     }
-    const quotas = this.#quotas
-    const early = this.#received.subarray(request.length)
-    const { command, host, port } = request
-    this.#carryOut(command, { client: this.#client, dialect: SOCKS5, quotas, host, port, early })
+    this.#state = 'over'
+    this.carryOut(request)
   }
 
-  #carryOut(command: number, call: SocksCall): void {
-    this.#state = 'over'
+  protected override carryOutOther(command: number, call: SocksCall): void {
     switch (command) {
-      case SocksCommand.CONNECT:
-        new SocksConnect(call).start()
-        break
-      case SocksCommand.BIND:
-        new SocksBind(call).start()
-        break
       case SocksCommand.UDP_ASSOCIATE:
         new SocksUdp(call).start()
-        break
-      case SocksCommand.RESOLVE:
-        socksResolve(call)
         break
       case SocksCommand.RESOLVE_PTR:
         socksResolvePtr(call)
@@ -151,6 +118,6 @@ export class SocksSession implements Stage {
 
   #reject(reason: RejectReason, message: string, reply?: Buffer): void {
     this.#state = 'over'
-    this.#client.reject(reason, message, reply)
+    this.client.reject(reason, message, reply)
   }
 }

@@ -4,7 +4,12 @@ import { type AddressInfo, createServer, type Server, type Socket } from 'node:n
 import t, { type Test } from 'tap'
 import { systemClock } from '../../src/dns/clock.js'
 import { Resolver } from '../../src/dns/resolver.js'
-import { createDirectDialer, type DirectOptions, isOwnPort } from '../../src/proxy/direct.js'
+import {
+  createDirectDialer,
+  type DirectOptions,
+  isOwnPort,
+  machineAddresses,
+} from '../../src/proxy/direct.js'
 import { HIGH_WATER } from '../../src/proxy/direct-flow.js'
 import { createDirectNetwork, namesElsewhere } from '../../src/proxy/direct-network.js'
 import type { DatagramFlow, DialError, Dialer, Endpoint, Flow } from '../../src/tunnel/dialer.js'
@@ -532,4 +537,14 @@ t.test('a resolver over the machine’s own network', async (t) => {
   })
   await t.rejects(resolver.resolve('x.example'), { code: 'name-failed' }, 'no servers, nobody asked')
   resolver.close()
+})
+
+t.test('the addresses of this machine, while the system does not say', (t) => {
+  const now = machineAddresses()
+  t.ok(now.includes(LOOP))
+  const full = (): never => {
+    throw Object.assign(new Error('too many open files'), { code: 'EMFILE' })
+  }
+  t.same(machineAddresses(full), now)
+  t.end()
 })

@@ -24,6 +24,7 @@ import {
   type RequestHead,
   type ResponseHead,
 } from '../../src/proxy/http-message.js'
+import { Slices } from '../../src/proxy/http-slices.js'
 import { SeededRandom } from '../helpers/random.js'
 
 function readHead(text: string, strict = true): HeadReader {
@@ -176,6 +177,8 @@ t.test('framing of requests', async (t) => {
     'Content-Length: 5 5\r\n',
     'Content-Length: 5,\r\n',
     'Content-Length: \r\n',
+    'Content-Length: 5\xa0\r\n',
+    'Content-Length: 5,\xa05\r\n',
     'Content-Length: 5.0\r\n',
     'Content-Length: 99999999999999999999\r\n',
     'Transfer-Encoding: gzip\r\n',
@@ -271,6 +274,42 @@ t.test('bodies, in any pieces, with octets behind', async (t) => {
     done: false,
     finish: true,
   })
+})
+
+t.test('property: content in whatever pieces is the same, in few of them', async (t) => {
+  const pieces = fc.array(fc.oneof(fc.integer({ min: 1, max: 8 }), fc.integer({ min: 1, max: 9000 })), {
+    maxLength: 200,
+  })
+  fc.assert(
+    fc.property(pieces, (lengths) => {
+      const total = lengths.reduce((sum, length) => sum + length, 0)
+      const batch = new SeededRandom(total).bytes(total)
+      const slices = new Slices()
+      let at = 0
+      for (const length of lengths) {
+        slices.onSlice(batch, at, at + length)
+        at += length
+      }
+      if (slices.length !== total) return false
+      const taken = slices.take()
+      const large = lengths.filter((length) => length > 512).length
+      // One for each large piece and for what stands small between two of them, and for each 3584 octets more.
+      const most = 3 * large + 3 + Math.ceil(total / 3584)
+      return taken.length <= most && Buffer.concat(taken).equals(batch) && slices.take().length === 0
+    }),
+    { seed: 7 },
+  )
+  const slices = new Slices()
+  const octets = Buffer.alloc(65_536, 0x78)
+  for (let i = 0; i < octets.length; i++) slices.onSlice(octets, i, i + 1)
+  t.equal(slices.take().length, 17, 'single octets are gathered')
+  slices.onSlice(octets, 0, 1)
+  slices.onSlice(octets, 0, 60_000)
+  t.same(
+    slices.take().map((slice) => slice.buffer === octets.buffer),
+    [true, true],
+    'an ordinary batch is not copied',
+  )
 })
 
 t.test('malformed chunks', async (t) => {

@@ -1,13 +1,14 @@
 /** What an HTTP proxy does beyond passing one request on: credentials, pages, reuse, trailers, streaming. */
 import { createHash } from 'node:crypto'
 import { Agent, createServer, type IncomingMessage, type RequestListener, request } from 'node:http'
-import { connect as connectSocket, type Socket } from 'node:net'
+import { connect as connectSocket, Socket } from 'node:net'
 import { hostname } from 'node:os'
 import type { Duplex } from 'node:stream'
 import fc from 'fast-check'
 import t from 'tap'
 import { oneUser } from '../../src/proxy/credentials.js'
 import { BodyReader, responseFraming } from '../../src/proxy/http-body.js'
+import { Exchange } from '../../src/proxy/http-exchange.js'
 import { HeadReader, parseResponseHead } from '../../src/proxy/http-message.js'
 import type { Pages } from '../../src/proxy/pages.js'
 import { DEFAULT_POOL_LIMITS, UpstreamPool } from '../../src/proxy/upstream-pool.js'
@@ -794,6 +795,46 @@ t.test('what two readers might read differently is not passed on', async (t) => 
   }
   t.same(p.network.attempts, [])
   t.same(await p.stop(), NOTHING_LEFT)
+})
+
+t.test('chunks of single octets are not passed on one by one', async (t) => {
+  let parts = 0
+  class Unread extends Socket {
+    override _write(): void {
+      parts++
+    }
+    override _writev(chunks: readonly unknown[]): void {
+      parts += chunks.length
+    }
+  }
+  const plan = {
+    head: Buffer.from('GET / HTTP/1.1\r\n\r\n'),
+    method: 'GET',
+    minor: 1,
+    framing: { kind: 'none' },
+    keepAlive: true,
+    upgrade: false,
+    via: undefined,
+  } as const
+  const [ours, theirs] = MemoryFlow.pair({ address: '192.0.2.9', port: 1 }, { address: ORIGIN, port: 80 })
+  theirs.write(
+    Buffer.from(`HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n${'1\r\nx\r\n'.repeat(10_000)}`),
+  )
+  await until(() => ours.readable > 60_000)
+  const nothing = (): void => {}
+  const events = {
+    onDone: nothing,
+    onUpgraded: nothing,
+    onFailed: nothing,
+    onBroken: nothing,
+    onRoom: nothing,
+    isAhead: () => false,
+    onGone: nothing,
+  }
+  new Exchange(new Unread(), ours, plan, events).start()
+  await until(() => parts > 0)
+  // The head, the size, one by itself and the others in blocks, the end of the chunk.
+  t.ok(parts <= 8, `${parts} parts`)
 })
 
 t.test('hostile servers', async (t) => {

@@ -7,11 +7,16 @@ import {
   request,
   type Server,
 } from 'node:http'
+import { Socket } from 'node:net'
 import t from 'tap'
+import { Client, DEFAULT_PROXY_LIMITS, type ProxyContext } from '../../src/proxy/client.js'
+import { HttpConnection } from '../../src/proxy/http.js'
+import { refusingDialer } from '../../src/proxy/refusing-dialer.js'
 import type { MemoryNetwork } from '../helpers/memory-network.js'
 import { WINDOW } from '../helpers/memory-network.js'
 import { FlowStream, NOTHING_LEFT, ORIGIN, remotes, startProxy, until } from '../helpers/proxy.js'
 import { SeededRandom } from '../helpers/random.js'
+import { VirtualClock } from '../helpers/virtual-clock.js'
 
 const NAMES = { 'web.example': [ORIGIN], 'bücher.example': [ORIGIN], 'xn--bcher-kva.example': [ORIGIN] }
 const MIB = 1_048_576
@@ -56,7 +61,8 @@ t.test('CONNECT, octet by octet', async (t) => {
   const p = await startProxy({ names: NAMES })
   const list = remotes(p.network, 443)
   const client = await p.client()
-  for (const octet of Buffer.from('CONNECT web.example:443 HTTP/1.1\r\n\r\nx')) {
+  // An empty line in front is skipped.
+  for (const octet of Buffer.from('\r\nCONNECT web.example:443 HTTP/1.1\r\n\r\nx')) {
     client.say(Uint8Array.of(octet))
     await p.clock.settle()
   }
@@ -458,6 +464,15 @@ t.test('WebSocket: an upgrade becomes a tunnel', async (t) => {
   await refused.hearText(/\r\n\r\nno$/)
   refused.say('GET http://web.example/next HTTP/1.1\r\n\r\n')
   await until(() => list.length === 3)
+
+  // What was sent ahead is in the other protocol, whatever it looks like.
+  const ahead = await p.client()
+  ahead.say(`${ask}GET http://web.example/astray HTTP/1.1\r\n\r\n`)
+  await until(() => list.length === 4)
+  list[3]?.say('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nno')
+  await ahead.over()
+  t.match(ahead.text, /\r\nConnection: close\r\n\r\nno$/)
+  t.equal(list.length, 4, 'it is no request')
   t.same(await p.stop(), NOTHING_LEFT)
 })
 
@@ -507,7 +522,45 @@ t.test('a client that has ended still gets its answer', async (t) => {
   await client.hearText(/\r\n\r\nok$/)
   await until(() => client.closed)
   t.equal(client.error, undefined)
+
+  // The octets for the tunnel come behind the request, and the end before there is a tunnel.
+  const tunnel = remotes(p.network, 443)
+  p.network.route(ORIGIN, 'open', 1000)
+  const early = await p.client()
+  early.say('CONNECT web.example:443 HTTP/1.1\r\n\r\n')
+  await until(() => p.network.attempts.includes(`${ORIGIN} 443`))
+  early.say('early').socket.end()
+  await until(() => early.socket.writableFinished)
+  for (let i = 0; i < 100; i++) await p.clock.settle()
+  t.same(p.network.abandoned, [])
+  await p.clock.advance(1000)
+  await until(() => tunnel[0]?.text === 'early' && tunnel[0].flow.ended)
+  tunnel[0]?.say('late')
+  await early.hearText(/^HTTP\/1\.1 200 .*\r\n\r\nlate$/)
   t.same(await p.stop(), NOTHING_LEFT)
+})
+
+t.test('many small pieces make the client wait before they are many octets', async (t) => {
+  const clock = new VirtualClock()
+  const waiting = new Promise<never>(() => {})
+  const context: ProxyContext = {
+    dialer: { ...refusingDialer('tunnel-down', ''), dial: () => waiting },
+    limits: DEFAULT_PROXY_LIMITS,
+    via: undefined,
+    setTimer: clock.setTimer,
+    emit: () => {},
+    credentials: undefined,
+    pages: undefined,
+    flows: new Set(),
+    upstreams: undefined,
+  }
+  const client = new Client(1, new Socket(), context)
+  const http = new HttpConnection(client)
+  http.start(Buffer.from('POST http://web.example/ HTTP/1.1\r\nContent-Length: 100000\r\n\r\n'))
+  let pieces = 0
+  for (; pieces < 65_536 && !client.socket.isPaused(); pieces++) http.onLocalData(Buffer.of(0x78))
+  t.equal(pieces, 1024)
+  client.socket.destroy()
 })
 
 t.test('a client that goes away ends the exchange, and a dial', async (t) => {

@@ -215,6 +215,18 @@ t.test('addresses of both ways are tried in turn', async (t) => {
     'what tells most',
   )
   t.equal(clock.pending, 0)
+
+  // A tunnel that is gone ends its own addresses only.
+  const outside = setup('tunnel 192.168.0.0/16\nrefuse 10.6.6.0/24', 'direct')
+  outside.tunnel.fates.set('192.168.0.9', 'tunnel-down')
+  const other = await outside.clock.run(outside.dialer.dial({ host: 'lan.example', port: 80 }))
+  t.equal(other.remote.address, '10.9.9.9')
+  outside.direct.fates.set('10.9.9.9', 'timed-out')
+  await t.rejects(outside.clock.run(outside.dialer.dial({ host: 'lan.example', port: 80 })), {
+    code: 'tunnel-reconnecting',
+    message: '192.168.0.9 tunnel-down',
+  })
+  t.equal(outside.clock.pending, 0)
 })
 
 t.test('names may be led anywhere by their owners, but not to this machine', async (t) => {
@@ -253,6 +265,9 @@ t.test('looking up', async (t) => {
   ])
   await t.rejects(dialer.resolve('x.ads'), { code: 'not-allowed', message: /"refuse ads"/ })
   await t.rejects(dialer.reverse('10.6.0.1'), { code: 'not-allowed' })
+  t.same(await dialer.resolve('bad.corp'), ['10.6.6.6'], 'rules for addresses are about connections')
+  await t.rejects(dialer.dial({ host: 'bad.corp', port: 80 }), { code: 'not-allowed' })
+  did()
   await t.rejects(dialer.resolve('localhost'), { code: 'name-not-found' })
   t.same(did(), ['tunnel resolve localhost'])
   t.throws(() => dialer.listen({ port: 1 }), { message: '10.9.0.2 listens' }, 'at the address of the tunnel')
@@ -343,7 +358,7 @@ t.test('datagrams when the tunnel goes', async (t) => {
   both.tunnel.opening = 'tunnel-down'
   flow.send(Buffer.from('y'), { host: '10.0.0.1', port: 53 })
   await both.clock.settle()
-  t.same(heard.errors, ['tunnel-reconnecting', 'tunnel-down'])
+  t.same(heard.errors, ['tunnel-reconnecting', 'tunnel-reconnecting'], 'another code would be its end')
   both.tunnel.opening = undefined
   flow.send(Buffer.from('z'), { host: '10.0.0.1', port: 53 })
   t.same(both.tunnel.sockets[1]?.sent, ['z 10.0.0.1:53'])
@@ -359,6 +374,24 @@ t.test('datagrams when the tunnel goes', async (t) => {
   alone.send(Buffer.from('x'), { host: '10.0.0.1', port: 53 })
   await one.clock.settle()
   t.equal(one.tunnel.sockets.length, 1, 'closed')
+
+  // Whoever hears `tunnel-down` forgets the socket, so it must have nothing left.
+  const none = setup('direct 192.168.0.0/16')
+  none.tunnel.opening = 'tunnel-down'
+  const first = none.dialer.openDatagrams()
+  const words = hear(first)
+  first.send(Buffer.from('x'), { host: '10.0.0.1', port: 53 })
+  await none.clock.settle()
+  t.same(words.errors, ['tunnel-down'])
+  first.send(Buffer.from('x'), { host: '192.168.0.1', port: 53 })
+  t.same(none.direct.sockets, [], 'closed')
+  const asking = none.dialer.openDatagrams()
+  const more = hear(asking)
+  asking.send(Buffer.from('x'), { host: 'printer.corp', port: 53 })
+  asking.send(Buffer.from('y'), { host: '10.0.0.1', port: 53 })
+  await none.clock.settle()
+  t.same(more.errors, ['tunnel-reconnecting'])
+  t.same(none.direct.sockets[0]?.sent, ['x 192.168.1.9:53'], 'what still waited goes on')
 })
 
 t.test('datagrams with a port or a remote end', async (t) => {
@@ -368,6 +401,13 @@ t.test('datagrams with a port or a remote end', async (t) => {
   t.same(listening.local, tunnel.sockets[0]?.local)
   tunnel.opening = 'no-resources'
   t.throws(() => dialer.openDatagrams({ port: 5000 }), { code: 'no-resources' })
+  tunnel.opening = undefined
+  listening.send(Buffer.from('x'), { host: '192.168.1.9', port: 161 })
+  await clock.settle()
+  t.same(tunnel.sockets[0]?.sent, ['x 192.168.1.9:161'], 'who came through the tunnel is answered there')
+  dialer.openDatagrams({ port: 0 })
+  t.same(tunnel.sockets[1]?.options, { port: 0 }, 'one that is picked is the tunnel’s too')
+  t.same(direct.sockets, [])
   const to = { host: 'printer.corp', port: 161 }
   const fixed = dialer.openDatagrams({ remote: to })
   fixed.send(Buffer.from('x'), to)

@@ -316,8 +316,18 @@ t.test('BIND', async (t) => {
       '005a0014c0000201',
       '4',
     ],
+    [
+      'SOCKS4a, a name that has an IPv6 address too',
+      socks4('both.example', 21, 2),
+      {},
+      HOST,
+      '005aafc80a090002',
+      '005a0014c0000201',
+      '4',
+    ],
   ]
   p.dialer.names.set('ftp.example', [HOST])
+  p.dialer.names.set('both.example', ['2001:db8::5', HOST])
   for (const [what, bytes, from, remote, first, second, version] of cases) {
     await t.test(what, async (t) => {
       const client = await p.client()
