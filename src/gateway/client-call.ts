@@ -94,6 +94,7 @@ const BUFFER = 512 * 1024
 const MEMORY_EACH = 64 * 1024
 const LEAST_MEMORY = 16 * 1024 * 1024
 const CLOSE_TIMEOUT = 2_500
+const TERMINATE_PATIENCE = 1_500
 /** From the HTTP handshake until LCP is agreed on, at most: clients that know what they want need two round trips. */
 const BEGIN_TIMEOUT = 30_000
 /** After IPV6CP: IPCP is agreed on in the same breath, or not at all. */
@@ -262,10 +263,17 @@ export class ClientCall implements CallOwner, EgressTcpHost {
       this.cause ??= TerminateCause.ADMIN_REBOOT
       const done = (): void => {
         clearTimeout(timer)
+        clearTimeout(insist)
         this.socket.destroy()
         resolve()
       }
       const timer = setTimeout(done, CLOSE_TIMEOUT)
+      // A client that is deaf to LCP still gets its CALL_DISCONNECT.
+      const insist = setTimeout(() => {
+        if (this.over) return
+        this.call.disconnect(this.driver.now())
+        this.driver.wake()
+      }, TERMINATE_PATIENCE)
       this.socket.once('close', done)
       this.call.close(this.driver.now())
       this.driver.wake()

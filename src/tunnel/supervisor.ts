@@ -96,6 +96,7 @@ export class Supervisor {
   private reached = false
   /** The attempt was given up for a new one. */
   private again = false
+  /** Of the next attempt, or of a second look at this one. */
   private timer: unknown
   private holdTimer: unknown
   private tellStopped!: (error: unknown) => void
@@ -187,12 +188,20 @@ export class Supervisor {
         this.clock.cancel(this.timer)
         this.begin()
         return
-      case 'connecting':
+      case 'connecting': {
         // Once it is at the server, its own time-outs will do: a call given up there may still count as one.
-        if (this.reached || this.again || this.clock.now() - this.attemptAt < STUCK) return
+        if (this.reached || this.again) return
+        const young = this.attemptAt + STUCK - this.clock.now()
+        this.clock.cancel(this.timer)
+        if (young > 0) {
+          // Begun before the change that was noticed just now, or behind it: soon it will be seen.
+          this.timer = this.clock.later(() => this.disturb(what), young)
+          return
+        }
         this.again = true
         this.attempt?.abort(new DialError('aborted', 'the network has changed'))
         return
+      }
       default:
         return
     }
@@ -233,6 +242,7 @@ export class Supervisor {
       tunnel.close().then(over, over)
       return
     }
+    this.clock.cancel(this.timer)
     const before = this.upInfo
     const { info } = tunnel
     const kept = before !== undefined && sameAddress(before, info)
@@ -254,6 +264,7 @@ export class Supervisor {
     this.attempt = undefined
     this.attemptOver?.()
     if (this.state !== 'connecting') return
+    this.clock.cancel(this.timer)
     if (this.again) {
       this.begin()
       return

@@ -53,7 +53,11 @@ export class Watch {
   private remember(): void {
     this.lookedAt = this.clock.now()
     this.drift = this.clock.wall() - this.lookedAt
-    this.known = this.networks()
+    try {
+      this.known = this.networks()
+    } catch {
+      // The system does not say: no descriptor is left, or it is forbidden to ask. It is no reason to fall over.
+    }
   }
 }
 

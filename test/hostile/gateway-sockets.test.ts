@@ -6,6 +6,9 @@ import { makeCertificate } from '../../src/gateway/certificate.js'
 import type { GatewayEvent } from '../../src/gateway/events.js'
 import { type Gateway, listenGateway } from '../../src/gateway/gateway.js'
 import type { GatewayOptions } from '../../src/gateway/options.js'
+import { SstpError } from '../../src/sstp/errors.js'
+import { Framer } from '../../src/sstp/framer.js'
+import { controlPacket, parseControl } from '../../src/sstp/packet.js'
 import { openTunnel, type Tunnel } from '../../src/tunnel/session.js'
 import { assertOneLine } from '../helpers/hostile.js'
 import { octetsHeld } from '../helpers/memory.js'
@@ -218,4 +221,29 @@ t.test('a gateway that is closed ends strangers too', async (t) => {
   await server.close()
   await until(() => sockets.every((s) => s.destroyed))
   t.equal(server.strangers, 0)
+})
+
+t.test('the end of the gateway: a client that is deaf to LCP hears CALL_DISCONNECT', async (t) => {
+  const { server } = await gateway(t)
+  const socket = connectTls({ host: '127.0.0.1', port: server.port, rejectUnauthorized: false })
+  socket.on('error', () => {})
+  const said: string[] = []
+  const framer = new Framer()
+  const onPacket = (b: Uint8Array, off: number, len: number, control: boolean): void => {
+    const message = control ? parseControl(b, off, len) : undefined
+    // Behind SSTP's header, FF 03 and the protocol.
+    if (message === undefined) said.push(b[off + 8] === 5 ? 'Terminate-Request' : 'Configure-Request')
+    else said.push(message instanceof SstpError ? message.message : message.type)
+  }
+  socket.write(`${HEAD}Host: x\r\nContent-Length: 18446744073709551615\r\n\r\n`)
+  socket.once('data', () => {
+    socket.on('data', (chunk: Buffer) => void framer.push(chunk, 0, chunk.length, { onPacket }))
+    socket.write(controlPacket('CALL_CONNECT_REQUEST', [{ kind: 'ENCAPSULATED_PROTOCOL_ID', protocol: 1 }]))
+  })
+  await until(() => said.includes('Configure-Request'))
+  const began = performance.now()
+  await server.close()
+  t.ok(performance.now() - began < 3000)
+  t.same(said, ['CALL_CONNECT_ACK', 'Configure-Request', 'Terminate-Request', 'CALL_DISCONNECT'])
+  socket.destroy()
 })

@@ -46,7 +46,7 @@ async function attempt(
     timeout: SHORT,
     ...options,
     onEvent: (e) => {
-      if (e.type === 'down') ends.push(e)
+      if (e.type === 'down') ends.push(e.error)
     },
   })
   const error = await opening.then(
@@ -67,6 +67,7 @@ async function attempt(
   if (error.hint !== undefined) assertOneLine(error.hint)
   t.notOk(`${error.message}${error.hint ?? ''}`.includes(PASSWORD))
   t.equal(ends.length, 1, 'the end is told once')
+  t.equal(ends[0], error, 'with the reason')
 }
 
 t.test('DNS that never answers', async (t) => {

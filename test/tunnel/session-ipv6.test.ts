@@ -34,6 +34,7 @@ import {
   readMessage6,
 } from '../helpers/address-server.js'
 import { address, be32, hex, type ReadPacket } from '../helpers/ip-packet.js'
+import { until } from '../helpers/proxy.js'
 
 const certificate = await makeCertificate()
 const RA = advertisement([
@@ -140,8 +141,8 @@ t.test('both families at once, and all that the network says of itself', async (
   const last = full(info) ? info : await w.changed(full)
   t.equal(last.ipv4, '10.9.0.2')
   t.match(last.ipv6, /^2001:db8:1::?[0-9a-f:]+$/)
-  t.same(last.dns, ['10.9.0.1', '2001:db8::53', '10.9.0.53'], 'IPCP, then the router, then DHCP')
-  t.same(last.search, ['six.example', 'four.example'])
+  t.same(last.dns, ['10.9.0.1', '10.9.0.53', '2001:db8::53'], 'IPCP, then DHCP, then the router')
+  t.same(last.search, ['four.example', 'six.example'])
   t.same(last.routes, ['10.11.0.0/16'])
   t.equal(last.mtu, 1300)
   t.same(w.tunnel.families, { ipv4: true, ipv6: true })
@@ -299,14 +300,41 @@ t.test(
     t.equal(second.info.ipv6, own)
     t.equal(await echo(second, '2001:db8::1'), 'through the tunnel')
     await second.close()
-    await gateway.close()
-    const without = await addressGateway(certificate, { ppp: { ipv6: false } })
-    const third = await openTunnel(options(without, {}), inner)
-    while (from() !== undefined) await new Promise((resolve) => setImmediate(resolve))
-    t.equal(inner.ipv6.length, 0, 'a server without IPv6 ends them')
-    t.equal(inner.stack.sourceFor(address('fe80::1')), undefined)
-    await third.close()
+    const ends: [string, NonNullable<AddressGatewayOptions['ppp']>][] = [
+      ['a server without IPv6 ends them', { ipv6: false }],
+      ['and one that takes packets too small for it', { mru: 1200 }],
+    ]
+    for (const [what, ppp] of ends) {
+      const before = await wait()
+      t.equal(from(), own)
+      await before.close()
+      const without = await addressGateway(certificate, { ppp })
+      const third = await openTunnel(options(without, {}), inner)
+      await until(() => from() === undefined, what)
+      t.equal(inner.ipv6.length, 0, what)
+      t.equal(inner.stack.sourceFor(address('fe80::1')), undefined)
+      await third.close()
+      await without.close()
+    }
     inner.close(new DialError('tunnel-down', 'the end'))
-    await without.close()
+    await gateway.close()
   },
 )
+
+t.test('a router that says something else each time is not told of each time', async (t) => {
+  const names = (n: number): Uint8Array =>
+    advertisement([prefixOption({ prefix: '2001:db8:1::' }), dnsslOption(600, `n${n}.example`)])
+  const w = await world({ answer: (p) => (isSolicitation(p) ? names(0) : undefined) })
+  const { tunnel, gateway, events } = w
+  await until(() => tunnel.searchDomains?.includes('n0.example') === true, 'the first one')
+  const began = performance.now()
+  for (let n = 1; n <= 300; n++) {
+    gateway.say(names(n))
+    await until(() => tunnel.searchDomains?.includes(`n${n}.example`) === true, `number ${n}`)
+  }
+  await w.changed((i) => i.search?.includes('n300.example') === true)
+  const changes = events.filter((e) => e.type === 'changed').length
+  const seconds = (performance.now() - began) / 1000
+  t.ok(changes <= 2 + seconds, `${changes} in ${seconds.toFixed(1)} s, and the last one is told`)
+  await w.end()
+})

@@ -5,7 +5,11 @@ import { makeCertificate } from '../../src/gateway/certificate.js'
 import { type Gateway, listenGateway } from '../../src/gateway/gateway.js'
 import type { GatewayOptions } from '../../src/gateway/options.js'
 import type { Flow } from '../../src/link/flow.js'
+import { SstpError } from '../../src/sstp/errors.js'
+import { Framer } from '../../src/sstp/framer.js'
+import { controlPacket, parseControl } from '../../src/sstp/packet.js'
 import { CallError } from '../../src/transport/errors.js'
+import { acceptHead } from '../../src/transport/http-handshake.js'
 import { DialError } from '../../src/tunnel/dialer.js'
 import type { TunnelEvent } from '../../src/tunnel/events.js'
 import type { TunnelOptions } from '../../src/tunnel/options.js'
@@ -14,6 +18,9 @@ import { closedPort, tcpServer, tlsServer } from '../helpers/servers.js'
 
 const certificate = await makeCertificate()
 const PASSWORD = 'correct horse'
+const ACK = controlPacket('CALL_CONNECT_ACK', [
+  { kind: 'CRYPTO_BINDING_REQ', hashes: 2, nonce: new Uint8Array(32) },
+])
 
 async function gateway(options: Partial<GatewayOptions> = {}): Promise<Gateway> {
   return listenGateway({
@@ -274,8 +281,42 @@ t.test('the server ends the call: flows fail, the tunnel says why', async (t) =>
 t.test('giving up during set-up gives up', async (t) => {
   const silent = await tlsServer(certificate, () => {})
   const abort = new AbortController()
-  const opening = openTunnel(options(silent.port, { signal: abort.signal }))
+  const downs: unknown[] = []
+  const onEvent = (e: TunnelEvent): unknown => e.type === 'down' && downs.push(e.error)
+  const opening = openTunnel(options(silent.port, { signal: abort.signal, onEvent }))
   setImmediate(() => abort.abort(new Error('enough')))
   await t.rejects(opening, { message: 'enough' })
+  t.same(downs, [undefined], 'no error: we asked for it')
   await silent.close()
+})
+
+t.test('giving up says goodbye to a server that is deaf to LCP too, within 3 s', async (t) => {
+  const said: string[] = []
+  const abort = new AbortController()
+  const deaf = await tlsServer(certificate, (socket) => {
+    const framer = new Framer()
+    const onPacket = (b: Uint8Array, off: number, len: number, control: boolean): void => {
+      if (!control) {
+        // Behind SSTP's header, FF 03 and the protocol.
+        said.push(b[off + 8] === 5 ? 'Terminate-Request' : 'Configure-Request')
+        abort.abort(new Error('enough'))
+        return
+      }
+      const message = parseControl(b, off, len)
+      said.push(message instanceof SstpError ? message.message : message.type)
+      if (said.length === 1) socket.write(ACK)
+    }
+    socket.once('data', () => {
+      socket.write(acceptHead('Thu, 01 Jan 1970 00:00:00 GMT'))
+      socket.on('data', (chunk: Buffer) => void framer.push(chunk, 0, chunk.length, { onPacket }))
+    })
+  })
+  const downs: unknown[] = []
+  const onEvent = (e: TunnelEvent): unknown => e.type === 'down' && downs.push(e.error)
+  const began = performance.now()
+  await t.rejects(openTunnel(options(deaf.port, { signal: abort.signal, onEvent })), { message: 'enough' })
+  t.ok(performance.now() - began < 3000)
+  t.same(said, ['CALL_CONNECT_REQUEST', 'Configure-Request', 'Terminate-Request', 'CALL_DISCONNECT'])
+  t.same(downs, [undefined])
+  await deaf.close()
 })

@@ -74,6 +74,31 @@ t.test('networks that come and go', async (t) => {
   watch.stop()
 })
 
+t.test('a system that does not always say what its networks are', async (t) => {
+  const clock = new SupervisedClock()
+  const told: Disturbance[] = []
+  let networks: string | undefined
+  const ask = (): string => {
+    // Node's own error when no descriptor is left.
+    if (networks === undefined) throw new Error('uv_interface_addresses returned Unknown system error 24')
+    return networks
+  }
+  const watch = new Watch(clock, ask, (what) => told.push(what))
+  watch.start()
+  networks = 'a'
+  await clock.advance(2000)
+  told.length = 0
+  for (const next of [undefined, 'a', undefined, undefined]) {
+    networks = next
+    await clock.advance(2000)
+  }
+  t.same(told, [], 'that is no change')
+  networks = 'b'
+  await clock.advance(2000)
+  t.same(told, ['network'], 'and what comes behind it is noticed')
+  watch.stop()
+})
+
 t.test('the networks of this machine, as one line each', async (t) => {
   const text = describeNetworks()
   t.equal(text, describeNetworks())
