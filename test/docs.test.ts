@@ -19,12 +19,13 @@ t.test('every error code that people can see is explained', (t) => {
   const codes = new Set<string>(SSTP_ERROR_CODES)
   for (const file of [
     ...sources('src/transport'),
+    ...sources('src/link'),
     ...sources('src/tunnel'),
     ...sources('src/gateway'),
     ...sources('src/cli'),
   ]) {
     for (const [, code = ''] of readFileSync(file, 'utf8').matchAll(
-      /'((?:DNS|TCP|TLS|HTTP|PROXY|BINDING|CALLS?|SETUP|ZERO)_[A-Z_]+)'/g,
+      /'((?:DNS|TCP|TLS|HTTP|PROXY|BINDING|CALLS?|SETUP|ZERO|AUTH|EAP|PASSWORD|OTHER|PEER|ACCEPT|STRANGERS|ADDRESS|ACCOUNT|RADIUS)_[A-Z_]+)'/g,
     )) {
       codes.add(code)
     }

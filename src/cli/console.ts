@@ -42,7 +42,7 @@ export class Console {
 
   warn(line: string): void {
     if (this.#jsonLogs) this.logger.warn(line)
-    else this.#deps.stderr(`sstp-socks: warning: ${line}\n`)
+    else this.#deps.stderr(`sstp-socks: warning: ${printable(line)}\n`)
   }
 
   /** Says why it is over. Among logs in JSON it is one of them, so that every line can be parsed. */

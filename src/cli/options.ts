@@ -159,7 +159,7 @@ export const runOptions: OptionTable = {
 }
 
 const SPLIT =
-  'Split tunnelling (TARGET: CIDR, address, domain, =name, pattern with * or *, then [:PORT[-PORT]][/tcp|/udp]):'
+  'Split tunnelling (TARGET: CIDR, address, domain, =name, pattern with *, then [:PORT[-PORT]][/tcp|/udp]):'
 
 export const ruleOptions: OptionTable = {
   route: value('TARGET that goes through the tunnel, and what nothing is said about directly; repeatable', {

@@ -9,7 +9,7 @@ import { listenProxy } from '../proxy/server.js'
 import { openTunnel } from '../tunnel/session.js'
 import { startChild } from './child.js'
 import { printFailure } from './console.js'
-import type { Deps } from './deps.js'
+import type { Deps, PassedSignal } from './deps.js'
 import { EXIT, OutputError } from './exit.js'
 import { run } from './program.js'
 import { ask } from './prompt.js'
@@ -19,6 +19,11 @@ const { stdin, stdout, stderr } = process
 /** Why standard output failed, once it has. */
 let lost: Error | undefined
 const losses = new Set<(error: Error) => void>()
+/** The last that came. */
+let lastSignal: PassedSignal | undefined
+
+/** How long a look-up under way may hold up the end; a command that is told to end has 3 s for all. */
+const LOOKUP_PATIENCE = 500
 
 /** Runs the program and ends the process. `main`: the file that it was started with. */
 export async function runProcess(main: string): Promise<void> {
@@ -46,15 +51,19 @@ export async function runProcess(main: string): Promise<void> {
       process.title = 'sstp-socks'
     },
     onSignal: (signal, listener) => {
-      process.on(signal, listener)
-      return () => void process.off(signal, listener)
+      const heard = (): void => {
+        lastSignal = signal
+        listener()
+      }
+      process.on(signal, heard)
+      return () => void process.off(signal, heard)
     },
     onOutputError: (listener) => {
       losses.add(listener)
       return () => void losses.delete(listener)
     },
     stdio: processStdio,
-    exitNow: (status) => process.exit(status),
+    exitNow: (status) => leave(status, 0),
     startChild,
     terminal: stdin.isTTY === true || stderr.isTTY === true,
     self: [process.execPath, ...process.execArgv, main],
@@ -77,8 +86,30 @@ export async function runProcess(main: string): Promise<void> {
   // Not by itself: what is still open (a resolver's timer, a slow close) is not waited for.
   // In a turn of its own, so that the error of the last line has been told.
   const exit = (): unknown =>
-    setImmediate(() => process.exit(lost !== undefined && status === EXIT.ok ? EXIT.failed : status))
+    setImmediate(() =>
+      leave(lost !== undefined && status === EXIT.ok ? EXIT.failed : status, LOOKUP_PATIENCE),
+    )
   // `--stdio` has ended it.
   if (stdout.writableEnded) exit()
   else stdout.write('', exit)
+}
+
+/**
+ * Ends the process. Node waits for its threads then, and one in getaddrinfo, which nobody can call off, stays there for
+ * as long as a silent name server lets it. Who has asked for the end by a signal gets it by the signal instead.
+ *
+ * @param patience - milliseconds for that look-up
+ */
+function leave(status: number, patience: number): void {
+  const signal = lastSignal
+  // Another status than those of such an end says more than its time.
+  const asked = status === EXIT.ok || status > 128
+  const stuck = process.getActiveResourcesInfo().includes('GetAddrInfoReqWrap')
+  if (signal === undefined || !asked || !stuck) process.exit(status)
+  if (patience > 0) {
+    setTimeout(() => leave(status, patience - 50), 50)
+    return
+  }
+  process.removeAllListeners(signal)
+  process.kill(process.pid, signal)
 }

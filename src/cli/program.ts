@@ -31,7 +31,7 @@ interface Chosen {
 /** The whole program: resolves to the exit status. Rejects never. */
 export async function run(argv: readonly string[], deps: Deps): Promise<number> {
   try {
-    const parsed = parse(argv)
+    const parsed = parse(detached(argv))
     if (typeof parsed === 'string') {
       deps.stdout(`${parsed}\n`)
       return EXIT.ok
@@ -111,6 +111,14 @@ function settingsOf(options: Readonly<Record<string, unknown>>): Record<string, 
     ...(noIpv6 === true ? { ipv6: false } : {}),
     ...(noReconnect === true ? { reconnect: false } : {}),
   }
+}
+
+/** `-L8022:host:22`, as ssh takes it, in two words: yargs would see many short options. */
+function detached(argv: readonly string[]): string[] {
+  const end = argv.indexOf('--')
+  return argv.flatMap((word, at) =>
+    (end < 0 || at < end) && /^-[LR][^=]/.test(word) ? [word.slice(0, 2), word.slice(2)] : [word],
+  )
 }
 
 function usage(message: string): UsageError {

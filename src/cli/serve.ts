@@ -1,11 +1,17 @@
-import { homedir } from 'node:os'
+import { userInfo } from 'node:os'
 import { isAbsolute, join } from 'node:path'
 import { readAuthorities } from '../config/eap.js'
+import { UsageError } from '../config/errors.js'
 import { radiusOptions } from '../config/radius.js'
 import { parseSettings, type ServeSettings, serveSchema } from '../config/schema.js'
 import { formatEndpoint, isLoopback } from '../config/values.js'
 import { loadAccounts } from '../gateway/accounts.js'
-import { type Certificate, loadCertificate, stateCertificate } from '../gateway/certificate.js'
+import {
+  type Certificate,
+  CertificateError,
+  loadCertificate,
+  stateCertificate,
+} from '../gateway/certificate.js'
 import type { GatewayEvent } from '../gateway/events.js'
 import type { GatewayOptions } from '../gateway/options.js'
 import { logGatewayEvent } from '../observe/logger.js'
@@ -142,16 +148,38 @@ async function findCertificate(
     if (given.validTo.getTime() < Date.now()) console.warn(`the certificate in ${settings.cert} has expired`)
     return given
   }
-  const kept = await stateCertificate(settings.state ?? defaultState(deps.env))
+  const directory = settings.state ?? stateDirectory(deps.env)
+  const kept = await stateCertificate(directory).catch((error: unknown) => {
+    if (!(error instanceof CertificateError) || error.code !== 'CERTIFICATE_UNWRITABLE') throw error
+    throw new UsageError(`${error.message}: ${ELSEWHERE}`)
+  })
   if (kept.created) console.logger.info({ path: kept.path }, 'made a self-signed certificate')
   return kept
 }
 
-/** XDG Base Directory Specification: a relative path counts as none. */
-function defaultState(env: Deps['env']): string {
+const ELSEWHERE = 'give --state DIRECTORY, or --cert FILE and --key FILE'
+
+/**
+ * Where the certificate is kept if nobody says so. XDG Base Directory Specification: a relative path counts as none.
+ * Throws {@link UsageError} if there is no home: in containers a user id may have no entry among the users.
+ */
+export function stateDirectory(
+  env: Deps['env'],
+  whoami: () => { readonly homedir: string } = userInfo,
+): string {
   const base = env.XDG_STATE_HOME
-  const state = base !== undefined && isAbsolute(base) ? base : join(env.HOME || homedir(), '.local', 'state')
-  return join(state, 'sstp-socks')
+  if (base !== undefined && isAbsolute(base)) return join(base, 'sstp-socks')
+  const home = env.HOME || homeOf(whoami)
+  if (home === '') throw new UsageError(`no home directory to keep a certificate in: ${ELSEWHERE}`)
+  return join(home, '.local', 'state', 'sstp-socks')
+}
+
+function homeOf(whoami: () => { readonly homedir: string }): string {
+  try {
+    return whoami().homedir
+  } catch {
+    return ''
+  }
 }
 
 function announce(

@@ -297,10 +297,7 @@ t.test('forwards, names and rules: opened behind the proxies, closed before them
 })
 
 t.test('only a forward, only a DNS server; and what stands in the way', async (t) => {
-  for (const argv of [
-    ['-L', '0:web:80'],
-    ['--dns-listen', '5353'],
-  ]) {
+  for (const argv of [['-L', '0:web:80'], ['-L0:web:80'], ['--dns-listen', '5353']]) {
     const world = new World()
     world.onReady = () => world.signal('SIGINT')
     t.equal(await world.run('vpn', '--socks', 'off', '--http', 'off', '--json', ...argv), 0, argv.join(' '))
@@ -313,6 +310,9 @@ t.test('only a forward, only a DNS server; and what stands in the way', async (t
     [['--rules', '/no/such'], /--rules: ENOENT/],
     [['--route', 'http://x'], /--route: "http:\/\/x" is a URL/],
     [['-L', '80'], /--forward: "80" is not \[ADDR:\]PORT:HOST:PORT/],
+    [['-L80'], /--forward: "80" is not \[ADDR:\]PORT:HOST:PORT/],
+    [['-R80'], /--remote-forward: "80" is not PORT:HOST:PORT/],
+    [['--', '-L0:web:80'], /an argument that nothing takes: -L0:web:80/],
     [['--dns', 'x=y'], /--dns: "y" is neither ADDR/],
   ]
   for (const [argv, message] of cases) {

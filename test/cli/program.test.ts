@@ -253,6 +253,24 @@ t.test('text that peers choose does nothing to a terminal', async (t) => {
       t.ok(char === '\n' || !/\p{Cc}/u.test(char) || t.fail(argv.join()))
     t.notMatch(world.out + world.err, /^sstp-socks: all is well/m)
   }
+  // In a warning, too.
+  const world = new World()
+  world.failure = new CallError(
+    'http',
+    'unreachable',
+    'X',
+    'says \u001b[2J\u009b\u0007\nsstp-socks: all is well',
+  )
+  world.supervision = { random: () => 0 }
+  world.openTunnel = async (options) => {
+    if (world.log.includes('open')) world.failure = undefined
+    return world.fakeTunnel(options)
+  }
+  world.onReady = () => world.signal('SIGINT')
+  t.equal(await world.run('vpn', '--retry-start'), 0)
+  t.match(world.err, 'sstp-socks: warning: says ?[2J??')
+  t.notMatch(world.err, /[^\P{Cc}\n]/u)
+  t.notMatch(world.err, /^sstp-socks: all is well/m)
 })
 
 /** Its output fails as soon as there is some, as on a full disk. */

@@ -1,6 +1,7 @@
-import { chmod, mkdtemp, readdir, readFile, stat, writeFile } from 'node:fs/promises'
+import { chmod, mkdtemp, readdir, readFile, stat, symlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t from 'tap'
+import { stateDirectory } from '../../src/cli/serve.js'
 import { makeCertificate } from '../../src/gateway/certificate.js'
 import { World } from '../helpers/world.js'
 
@@ -43,6 +44,21 @@ t.test('a certificate is made on first start and kept', async (t) => {
   t.match(again.out, `--pin ${String(ready?.sha256)}`)
   t.match(await readFile(join(state, 'server.pem'), 'utf8'), again.gateways[0]?.cert.trim() ?? 'none')
   t.notMatch(world.out + world.err + again.out + again.err, /Zq7|PRIVATE KEY/)
+})
+
+t.test('where the certificate is kept', async (t) => {
+  const nobody = (): never => {
+    throw new Error('uv_os_get_passwd returned ENOENT')
+  }
+  const alice = () => ({ homedir: '/home/alice' })
+  t.equal(stateDirectory({ HOME: '/h', XDG_STATE_HOME: '/x' }, nobody), '/x/sstp-socks')
+  t.equal(stateDirectory({ HOME: '/h', XDG_STATE_HOME: 'x' }, nobody), '/h/.local/state/sstp-socks')
+  t.equal(stateDirectory({}, alice), '/home/alice/.local/state/sstp-socks')
+  t.equal(stateDirectory({ HOME: '' }, alice), '/home/alice/.local/state/sstp-socks')
+  // In a container a user id may have no entry, and no HOME.
+  for (const whoami of [nobody, () => ({ homedir: '' })]) {
+    t.throws(() => stateDirectory({}, whoami), { name: 'UsageError', message: /no home .*--state DIRECTORY/ })
+  }
 })
 
 t.test('all options arrive at the gateway', async (t) => {
@@ -128,6 +144,7 @@ t.test('configuration that cannot work: status 2 and one line', async (t) => {
     'a.crt': 'x',
   })
   await chmod(join(open, 'accounts'), 0o644)
+  await symlink(join(open, 'none', 'none'), join(open, 'dangling'))
   const cases: [string[], RegExp, string?][] = [
     [['--accounts', join(open, 'accounts')], /open to others than its owner \(mode 0644\): run chmod 600/],
     [['--accounts', join(open, 'broken')], /broken:1: no colon/],
@@ -137,6 +154,7 @@ t.test('configuration that cannot work: status 2 and one line', async (t) => {
       /no PEM certificate/,
     ],
     [['--accounts', accounts, '--state', join(open, 'a.key')], /cannot read the certificate/],
+    [['--accounts', accounts, '--state', join(open, 'dangling')], /cannot keep .*: give --state DIRECTORY/],
     [['--accounts', accounts, '--pool', '10.0.0.0/32'], /--pool: .*no room/],
     [['--accounts', accounts], /port 8443 on 0\.0\.0\.0 is in use .*--listen$/m, 'EADDRINUSE'],
     [['--accounts', accounts], /without privileges.*--listen$/m, 'EACCES'],

@@ -1,0 +1,53 @@
+/** The end of a command while the system's resolver waits for a name server that says nothing. Needs root. */
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import t from 'tap'
+import { root } from './lab.js'
+
+const MAIN = join(root, 'dist/src/cli/main.js')
+const SILENT = '10.9.9.9'
+const dir = await mkdtemp(join(tmpdir(), 'sstp-exit-'))
+t.teardown(() => rm(dir, { recursive: true }))
+await writeFile(join(dir, 'resolv.conf'), `nameserver ${SILENT}\n`)
+await writeFile(join(dir, 'password'), 'pw\n', { mode: 0o600 })
+
+// What is sent to it is let through to loopback, where it is nobody's.
+const SCRIPT = `set -e
+ip link set lo up
+ip route add ${SILENT}/32 dev lo
+mount --bind "$1/resolv.conf" /etc/resolv.conf
+shift
+exec "$@"`
+
+for (const [command, signals] of [
+  ['connect', ['SIGTERM']],
+  ['check', ['SIGINT']],
+  ['connect', ['SIGINT', 'SIGTERM']],
+] as const) {
+  t.test(`${command}, ${signals.join(' and ')} in a look-up that is not answered`, async (t) => {
+    const program = [process.execPath, MAIN, command, 'vpn.example', '--user', 'x']
+    const args = ['-c', SCRIPT, 'sh', dir, ...program, '--password-file', join(dir, 'password')]
+    const child = spawn('unshare', ['--net', '--mount', 'bash', ...args], {
+      stdio: ['ignore', 'ignore', 'pipe'],
+    })
+    t.teardown(() => child.kill('SIGKILL'))
+    let said = ''
+    child.stderr.setEncoding('utf8').on('data', (text: string) => {
+      said += text
+    })
+    const ended = once(child, 'close')
+    const asks = async () => / 0909090A:0035 /.test(await readFile(`/proc/${child.pid}/net/udp`, 'latin1'))
+    while (child.exitCode === null && !(await asks().catch(() => false))) {
+      await new Promise((resolve) => setImmediate(resolve))
+    }
+    const started = performance.now()
+    for (const name of signals) child.kill(name)
+    const [code, signal] = await ended
+    t.equal(code ?? signal, signals.at(-1), said)
+    const ms = performance.now() - started
+    t.ok(ms < 3_000, `within 3 s: ${Math.round(ms)} ms`)
+  })
+}
