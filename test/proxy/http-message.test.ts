@@ -147,6 +147,7 @@ t.test('responses are read with some leniency', async (t) => {
     '<html>',
     'HTTP/1.1 200 OK\r\nA b: c',
     'HTTP/1.1 200 OK\r\n : c',
+    'HTTP/1.1 200 OK\r\nA\xa0: c',
     'HTTP/1.1 200 \x1b[2J',
   ]) {
     t.match(parseResponseHead(readHead(`${text}\r\n\r\n`, false).text), { type: 'error', status: 502 }, text)

@@ -347,7 +347,8 @@ t.test('proxies that hang up, are silent, or are not there', async (t) => {
       context: async () => (await systemTrust()).context,
       timeout: 60,
     })
-    await t.rejects(dialled, { code: 'PROXY_TIMEOUT', message: /does not answer within/ }, scheme)
+    const late = { code: 'PROXY_TIMEOUT', message: /does not answer within/, hint: /^check --upstream/ }
+    await t.rejects(dialled, late, scheme)
     const abort = new AbortController()
     const signal = abort.signal
     setTimeout(() => abort.abort(new Error('enough')), 20)
