@@ -46,7 +46,11 @@ for (const [command, signals] of [
     const started = performance.now()
     for (const name of signals) child.kill(name)
     const [code, signal] = await ended
-    t.equal(code ?? signal, signals.at(-1), said)
+    // Which of two at once the kernel delivers first is not said.
+    t.ok(
+      signals.some((name) => name === (code ?? signal)),
+      `${code ?? signal} ${said}`,
+    )
     const ms = performance.now() - started
     t.ok(ms < 3_000, `within 3 s: ${Math.round(ms)} ms`)
   })
