@@ -1,5 +1,6 @@
 import { DialError, type DialErrorCode, type Endpoint, type Network, type UdpFlow } from '../tunnel/dialer.js'
 import type { Clock } from './clock.js'
+import type { EdnsMemory } from './edns.js'
 import { Rcode } from './message.js'
 import { normalizeAddress } from './names.js'
 import type { TcpPool } from './tcp-pool.js'
@@ -27,13 +28,14 @@ export interface ExchangeOptions<T extends { readonly rcode: number }> {
   readonly isCrowded: () => boolean
   /** Whether a server has answered, or kept us waiting. */
   readonly onServer: (server: Endpoint, answered: boolean) => void
+  readonly edns: EdnsMemory
 }
 
 /**
  * Puts one question to the servers in turn until one answers. Never rejects.
  *
  * A server that is slow keeps its socket while the next is asked, so a late answer still counts; when its turn comes
- * again, the same query goes out once more.
+ * again, the same query goes out once more; the last time without EDNS if that may be why it is silent.
  */
 export function exchange<T extends { readonly rcode: number }>(
   options: ExchangeOptions<T>,
@@ -77,21 +79,29 @@ class Exchange<T extends { readonly rcode: number }> {
 
   #next(): void {
     if (this.#settled) return
-    const { servers, clock, deadline, isCrowded } = this.#options
+    const { servers, clock, deadline, isCrowded, edns } = this.#options
     const limit = isCrowded() ? Math.min(deadline, this.#started + CROWDED_TIMEOUT) : deadline
     while (this.#asked < servers.length * ROUNDS && clock.now() < limit) {
       const server = servers[this.#asked++ % servers.length]
       if (server === undefined || this.#failures.has(server)) continue
       const earlier = [...this.#attempts].find((attempt) => attempt.server === server)
-      if (earlier === undefined) this.#launch(server, true)
+      if (earlier === undefined) this.#launch(server, edns.asksWith(server))
       else {
         this.#current = earlier
         this.#arm()
-        earlier.again()
+        earlier.again(earlier.edns && !(this.#isLastTurn() && edns.mayMind(server)))
       }
       return
     }
     this.#giveUp()
+  }
+
+  /** The server whose turn it is will not have another one, unless others fail at once. */
+  #isLastTurn(): boolean {
+    const { servers, clock, deadline } = this.#options
+    const waiting = servers.length - this.#failures.size
+    const isLastRound = this.#asked > servers.length * (ROUNDS - 1)
+    return isLastRound || clock.now() + waiting * SERVER_TIMEOUT >= deadline
   }
 
   #launch(server: Endpoint, edns: boolean): void {
@@ -124,6 +134,7 @@ class Exchange<T extends { readonly rcode: number }> {
   #onResponse(attempt: Attempt<T>, response: T): void {
     if (this.#settled) return
     this.#options.onServer(attempt.server, true)
+    this.#options.edns.answered(attempt.server, attempt.edns)
     const { rcode } = response
     if (rcode === Rcode.NOERROR || rcode === Rcode.NXDOMAIN) {
       this.#settle({ kind: 'response', response })
@@ -195,9 +206,9 @@ interface AttemptEvents<T> {
 /** One query to one server: UDP, then TCP if that was cut short. */
 class Attempt<T extends { readonly rcode: number }> {
   readonly server: Endpoint
-  readonly edns: boolean
   readonly #options: ExchangeOptions<T>
-  readonly #message: Buffer
+  #edns: boolean
+  #message: Buffer
   readonly #events: AttemptEvents<T>
   readonly #abort = new AbortController()
   #udp: UdpFlow | undefined
@@ -206,11 +217,16 @@ class Attempt<T extends { readonly rcode: number }> {
   constructor(options: ExchangeOptions<T>, server: Endpoint, edns: boolean, events: AttemptEvents<T>) {
     this.#options = options
     this.server = server
-    this.edns = edns
+    this.#edns = edns
     this.#events = events
     const id = Buffer.alloc(2)
     options.random(id)
     this.#message = encodeQuery(id.readUInt16BE(0), options.query, edns)
+  }
+
+  /** The query has an OPT record. */
+  get edns(): boolean {
+    return this.#edns
   }
 
   start(): void {
@@ -246,7 +262,11 @@ class Attempt<T extends { readonly rcode: number }> {
    * The query may have been lost. It keeps its id and port: every other pair under way at the same time would be one
    * more for a forger to hit (RFC 5452 5). Over TCP nothing is lost.
    */
-  again(): void {
+  again(edns: boolean): void {
+    if (this.#udp !== undefined && edns !== this.#edns) {
+      this.#edns = edns
+      this.#message = encodeQuery(this.#message.readUInt16BE(0), this.#options.query, edns)
+    }
     try {
       this.#udp?.send(this.#message, this.server)
     } catch (error) {

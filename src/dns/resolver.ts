@@ -3,6 +3,7 @@ import type { DialErrorCode, DialOptions, Endpoint, Network } from '../tunnel/di
 import { Cache, type CacheLimits } from './cache.js'
 import { followChain } from './chain.js'
 import { type Clock, systemClock } from './clock.js'
+import { EdnsMemory } from './edns.js'
 import { exchange } from './exchange.js'
 import { findAddresses } from './lookups.js'
 import { type AddressType, decodeResponse, type HostType, Rcode, TYPE_NUMBER } from './message.js'
@@ -54,6 +55,7 @@ export class Resolver implements NameSource {
   readonly #relaying = new SharedQuestions<Relayed>({ kind: 'failed', code: 'aborted', message: 'given up' })
   /** Servers that have kept us waiting, and until when others are asked first. */
   readonly #slow = new Map<string, number>()
+  readonly #edns: EdnsMemory
 
   constructor(network: Network, options: ResolverOptions = {}) {
     this.#network = network
@@ -61,6 +63,7 @@ export class Resolver implements NameSource {
     this.#clock = options.clock ?? systemClock
     this.#random = options.random ?? ((dst) => void randomFillSync(dst))
     this.#tcp = new TcpPool(network, this.#clock)
+    this.#edns = new EdnsMemory(this.#clock)
     this.#slots = new Slots(QUESTIONS, this.#clock)
     this.#cache = new Cache(options.cache)
   }
@@ -148,6 +151,7 @@ export class Resolver implements NameSource {
       random: this.#random,
       isCrowded: () => this.#slots.isCrowded,
       onServer: this.#onServer,
+      edns: this.#edns,
     }
   }
 

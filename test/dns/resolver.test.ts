@@ -291,6 +291,53 @@ t.test('a server without EDNS', async (t) => {
   await t.rejects(stubborn.clock.run(stubborn.resolver.resolve('host.example')), { code: 'name-failed' })
 })
 
+t.test('servers that drop queries with EDNS in silence', async (t) => {
+  const dropping: Script = (asked) => (asked.edns ? undefined : fixed('192.0.2.1')(asked))
+  const { clock, network, resolver, clean } = setup({ dnsServers: [ONE] })
+  const log = serveDns(network, ONE, dropping)
+  const flags = () => log.splice(0).map((x) => x.edns)
+  let start = clock.now()
+  t.same(await clock.run(resolver.resolve('one.example')), ['192.0.2.1'])
+  t.equal(clock.now() - start, 4000, 'once its time is over, and not in place of a try before')
+  t.same(flags(), [true, true, false])
+  start = clock.now()
+  t.same(await clock.run(resolver.resolve('two.example')), ['192.0.2.1'])
+  t.match(await clock.run(resolver.relay(hostQuery('two.example', 16))), { kind: 'message' })
+  t.equal(clock.now(), start, 'it is remembered')
+  t.same(flags(), [false, false])
+  await clock.advance(600_000)
+  t.same(await clock.run(resolver.resolve('three.example')), ['192.0.2.1'])
+  t.same(flags(), [true, true, false], 'for a while')
+  serveDns(network, ONE, (asked) => {
+    log.push(asked)
+    return fixed('192.0.2.1')(asked)
+  })
+  await clock.advance(600_000)
+  t.same(await clock.run(resolver.resolve('four.example')), ['192.0.2.1'])
+  t.same(flags(), [true], 'and found out anew')
+  serveDns(network, ONE, (asked) => {
+    log.push(asked)
+    return undefined
+  })
+  await t.rejects(clock.run(resolver.resolve('five.example')), { code: 'name-timed-out' })
+  t.same(flags(), [true, true, true], 'who has answered one is silent for another reason')
+  clean(t)
+
+  const several: [readonly string[], number][] = [
+    [[ONE, TWO], 6000],
+    [[ONE, TWO, '10.0.0.55'], 6000],
+    [[ONE, TWO, '10.0.0.55', '10.0.0.56'], 8000],
+  ]
+  for (const [dnsServers, ms] of several) {
+    const all = setup({ dnsServers })
+    for (const server of dnsServers) serveDns(all.network, server, dropping)
+    const begin = all.clock.now()
+    t.same(await all.clock.run(all.resolver.resolve('host.example')), ['192.0.2.1'])
+    t.equal(all.clock.now() - begin, ms, `${dnsServers.length} servers`)
+    all.clean(t)
+  }
+})
+
 t.test('CNAME chains', async (t) => {
   const chain = setup()
   serveDns(chain.network, ONE, (asked) =>
@@ -612,10 +659,13 @@ t.test('questions under way are bounded', async (t) => {
 t.test('a query that is repeated is the same, from the same port', async (t) => {
   const { clock, network, resolver, clean } = setup({ dnsServers: [ONE] })
   const ports = new Set<number>()
-  const queries = new Set<string>()
+  const ids = new Set<string>()
+  const queries: string[] = []
   network.listenUdp(ONE, 53, (data, _reply, from) => {
     ports.add(from.port)
-    queries.add(Buffer.from(data).toString('hex'))
+    const query = Buffer.from(data).toString('hex')
+    ids.add(query.slice(0, 4))
+    queries.push(query)
   })
   const sent = network.openUdp.bind(network)
   let sockets = 0
@@ -626,7 +676,11 @@ t.test('a query that is repeated is the same, from the same port', async (t) => 
   await t.rejects(clock.run(resolver.resolve('host.example')), { code: 'name-timed-out' })
   t.equal(sockets, 1)
   t.equal(ports.size, 1)
-  t.equal(queries.size, 1, 'every other would be one more for a forger to hit')
+  t.equal(ids.size, 1, 'every other would be one more for a forger to hit')
+  const [first = '', second, third] = queries
+  t.equal(second, first)
+  const without = `${first.slice(0, 20)}0000${first.slice(24, -22)}`
+  t.equal(third, without, 'the last is it without OPT')
   clean(t)
 })
 
