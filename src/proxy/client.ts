@@ -24,6 +24,8 @@ export interface ProxyLimits {
   readonly bind: number
   /** Such ports at one time. */
   readonly binds: number
+  /** Of these, for clients of one address. */
+  readonly bindsPerAddress: number
   /** UDP associations at one time. */
   readonly associations: number
   /** Of these, for clients of one address. */
@@ -41,6 +43,7 @@ export const DEFAULT_PROXY_LIMITS: ProxyLimits = {
   connections: 16_384,
   bind: 120_000,
   binds: 256,
+  bindsPerAddress: 128,
   associations: 2048,
   associationsPerAddress: 1024,
   associationIdle: 120_000,

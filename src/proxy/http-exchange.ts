@@ -143,7 +143,18 @@ export class Exchange implements FlowHandler {
 
   onClose(error: DialError | undefined): void {
     this.#events.onGone()
+    if (this.#isPassedOn()) {
+      this.#persistence = undefined
+      this.#finish()
+      return
+    }
     this.#fail(502, error?.message ?? 'the server closed the connection', 'connection_terminated')
+  }
+
+  /** The kernel has the whole response, though the socket has not said so yet: what the server does now is late. */
+  #isPassedOn(): boolean {
+    const whole = this.#download?.done === true && (!this.#chunkedOut || this.#lastChunkSent)
+    return whole && this.#headSent && this.#socket.writableLength === 0
   }
 
   #send(bytes: Uint8Array): void {

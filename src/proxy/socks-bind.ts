@@ -40,7 +40,8 @@ export class SocksBind implements Stage, ListenHandler {
     const client = this.#client
     const { limits, dialer } = client.context
     if (!quotas.binds.take(this.#peer)) {
-      const message = `more than ${limits.binds} ports waiting for BIND`
+      const whose = this.#peer || 'the unix socket'
+      const message = `more than ${limits.binds} ports waiting for BIND, or ${limits.bindsPerAddress} of ${whose}`
       client.reject('limit', message, dialect.refused(SocksReply.GENERAL_FAILURE))
       return
     }

@@ -43,7 +43,7 @@ export interface SocksQuotas {
 
 export function socksQuotas(limits: ProxyLimits): SocksQuotas {
   return {
-    binds: new Quota(limits.binds, limits.binds),
+    binds: new Quota(limits.binds, limits.bindsPerAddress),
     associations: new Quota(limits.associations, limits.associationsPerAddress),
   }
 }

@@ -1,7 +1,8 @@
 /** docs/failures.md, cell by cell: each failure, made to happen, at each entrance of a bridge that runs. */
 import { createSocket, type Socket } from 'node:dgram'
+import { subscribe } from 'node:diagnostics_channel'
 import { readFileSync } from 'node:fs'
-import { connect } from 'node:net'
+import { connect, type Socket as TcpSocket } from 'node:net'
 import { PassThrough } from 'node:stream'
 import { fileURLToPath } from 'node:url'
 import packet from 'dns-packet'
@@ -19,7 +20,7 @@ import { DialError } from '../../src/tunnel/dialer.js'
 import { waitingDialer } from '../../src/tunnel/waiting-dialer.js'
 import { a, respond, serveDns } from '../helpers/dns-server.js'
 import { MemoryNetwork } from '../helpers/memory-network.js'
-import { DNS, Talk } from '../helpers/proxy.js'
+import { DNS, Talk, until } from '../helpers/proxy.js'
 import { rulesOf } from '../helpers/rules.js'
 import { VirtualClock } from '../helpers/virtual-clock.js'
 
@@ -31,6 +32,27 @@ interface Line {
   readonly msg: string
   readonly code?: string
   readonly reason?: string
+}
+
+/** The TCP connections of this process: the clients' ends, and the others by the client's port. */
+const dialled = new Set<TcpSocket>()
+const accepted = new Map<number, TcpSocket>()
+subscribe('net.client.socket', (message) => void dialled.add((message as { socket: TcpSocket }).socket))
+subscribe('net.server.socket', (message) => {
+  const { socket } = message as { socket: TcpSocket }
+  accepted.set(socket.remotePort ?? 0, socket)
+})
+
+/** Whether no octet is on its way between a client and the bridge. */
+function isQuiet(): boolean {
+  const has = (from: TcpSocket, to: TcpSocket): boolean =>
+    from.destroyed || to.destroyed || from.bytesWritten === to.bytesRead
+  for (const client of dialled) {
+    const theirs = accepted.get(client.localPort ?? 0)
+    if (client.destroyed) dialled.delete(client)
+    else if (theirs === undefined || !has(client, theirs) || !has(theirs, client)) return false
+  }
+  return true
 }
 
 /** A bridge over a network where everything fails, one way or another. */
@@ -84,8 +106,14 @@ async function startBridge(
   })
   const talks: Talk[] = []
   const sockets: Socket[] = []
+  /** Time passes when the kernel has passed on what was said: it would overtake that, and a deadline would come. */
+  const tick = async (): Promise<void> => {
+    await until(isQuiet, 'octets are on their way')
+    await clock.advance(250)
+  }
   return {
     clock,
+    tick,
     proxy,
     dialer,
     onEvent: log.onEvent,
@@ -106,7 +134,7 @@ async function startBridge(
       let over = false
       const end = (): void => void (over = true)
       promise.then(end, end)
-      while (!over) await clock.advance(250)
+      while (!over) await tick()
       return promise
     },
     /** Sends one to a port of the bridge, until it is answered or the log has a line. */
@@ -122,7 +150,7 @@ async function startBridge(
       const before = text.length
       while (answered === undefined && text.length === before) {
         if (Date.now() > limit) throw new Error('neither an answer nor a line')
-        await clock.advance(250)
+        await tick()
       }
       await clock.settle()
       return answered ?? 'dropped'
@@ -234,7 +262,7 @@ async function forward(bridge: Bridge, host: string): Promise<string> {
   socket.on('error', (error: NodeJS.ErrnoException) => {
     told = error.code === 'ECONNRESET' ? 'RST' : `${error.code}`
   })
-  while (!socket.closed) await clock.advance(250)
+  while (!socket.closed) await bridge.tick()
   await open.close()
   await clock.settle()
   t.same(open.usage(), { connections: 0, flows: 0, timers: 0 })
@@ -268,7 +296,7 @@ async function ask(bridge: Bridge, words: string | Uint8Array): Promise<Buffer> 
   talk.say(words)
   const limit = Date.now() + 10_000
   while (!talk.ended && !talk.closed) {
-    await bridge.clock.advance(250)
+    await bridge.tick()
     if (Date.now() > limit) throw new Error(`no end; heard ${talk.text}`)
   }
   if (talk.received.length === 0) throw new Error('not a word')

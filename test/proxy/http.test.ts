@@ -376,6 +376,61 @@ t.test('a response that breaks off breaks the connection', async (t) => {
   t.same(await p.stop(), NOTHING_LEFT)
 })
 
+t.test('a reset right behind a whole response is none of the client’s business', async (t) => {
+  const p = await startProxy({ names: NAMES })
+  const get = 'GET http://web.example/ HTTP/1.1\r\n\r\n'
+  const answers: [string, string, RegExp | undefined][] = [
+    ['a length', 'HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello', /hello$/],
+    [
+      'chunks',
+      'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n',
+      /hello\r\n0\r\n\r\n$/,
+    ],
+    ['no body', 'HTTP/1.1 204 No Content\r\n\r\n', /\r\n\r\n$/],
+    ['not whole', 'HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nhello', undefined],
+    ['nobody knows', 'HTTP/1.1 200 OK\r\n\r\nhello', undefined],
+  ]
+  const errors = () => p.events.flatMap((e) => (e.type === 'done' ? [e.error] : []))
+  for (const [what, answer, whole] of answers) {
+    const list = remotes(p.network, 80)
+    const client = await p.client()
+    const before = errors().length
+    client.say(get)
+    await until(() => list[0]?.text.endsWith('\r\n\r\n') === true)
+    const [ours] = p.network.flows
+    const handler = ours?.handler
+    if (ours === undefined || handler === undefined) throw new Error('nobody listens to the server')
+    // The kernel has taken what came, and the proxy has not been told so.
+    ours.handler = {
+      onReadable: () => {
+        handler.onReadable()
+        list[0]?.flow.reset()
+      },
+      onWritable: () => handler.onWritable(),
+      onClose: (error) => handler.onClose(error),
+    }
+    list[0]?.say(answer)
+    await until(() => errors().length > before)
+    if (whole === undefined) {
+      t.match(errors()[before], /reset/, what)
+      await client.over()
+      client.socket.destroy()
+    } else {
+      t.equal(errors()[before], undefined, what)
+      await client.hearText(whole)
+      client.forget()
+      client.say(get)
+      await until(() => list.length === 2, 'it goes on, by another connection')
+      list[1]?.say('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok')
+      await client.hearText(/ok$/)
+      list[1]?.flow.end()
+      client.socket.destroy()
+    }
+    await until(() => p.server.usage().flows === 0, what)
+  }
+  t.same(await p.stop(), NOTHING_LEFT)
+})
+
 t.test('pipelined requests are answered in order', async (t) => {
   const p = await startProxy({ names: NAMES })
   const list = remotes(p.network, 80)

@@ -7,6 +7,7 @@ import { addressFilter, parseRange } from '../../src/proxy/access.js'
 import type { ProxyEvent } from '../../src/proxy/events.js'
 import { refusingDialer } from '../../src/proxy/refusing-dialer.js'
 import { listenProxy, type ProxyOptions } from '../../src/proxy/server.js'
+import { until } from '../helpers/proxy.js'
 
 const dialer = refusingDialer('refused', 'nobody is there')
 
@@ -64,7 +65,7 @@ t.test('a unix socket: for its owner only, and removed at the end', async (t) =>
   await proxy.close()
   await proxy.close()
   t.ok(await gone(path))
-  t.equal(proxy.usage().connections, 0)
+  await until(() => proxy.usage().connections === 0)
 })
 
 t.test('clients are broken off with their unix socket', async (t) => {
@@ -78,7 +79,7 @@ t.test('clients are broken off with their unix socket', async (t) => {
   socket.on('error', () => {})
   await proxy.close()
   await closed
-  t.equal(proxy.usage().connections, 0)
+  await until(() => proxy.usage().connections === 0)
   t.equal(proxy.usage().timers, 0)
 })
 

@@ -1,5 +1,5 @@
 import { mkdtempSync, rmSync } from 'node:fs'
-import type { Socket } from 'node:net'
+import { connect, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import fc from 'fast-check'
@@ -463,6 +463,32 @@ t.test('BIND: what ends the waiting', async (t) => {
   t.same(await p.stop(), NOTHING)
 })
 
+t.test('BIND: no address has all the ports that may wait', async (t) => {
+  const p = await start({ limits: { binds: 3, bindsPerAddress: 2 } })
+  const request = socks5('0.0.0.0', 0, 2)
+  for (let i = 0; i < 2; i++) await (await p.client()).say(request).hear(12)
+  t.equal(await heard(p, request), '050005010001000000000000')
+  t.match(p.events.filter((e) => e.type === 'rejected').at(-1), {
+    reason: 'limit',
+    message: 'more than 3 ports waiting for BIND, or 2 of 127.0.0.1',
+  })
+  const other = connect({ port: p.server.port, host: '127.0.0.1', localAddress: '127.0.0.2' })
+  t.teardown(() => other.destroy())
+  let answer = ''
+  other.on('data', (chunk: Buffer) => {
+    answer += chunk.toString('hex')
+  })
+  other.write(request)
+  await until(() => answer.length >= 24)
+  t.equal(answer, '0500050000010a090002afc8')
+  const [first] = p.dialer.listeners
+  first?.fail('tunnel-down')
+  await until(() => p.events.some((e) => e.type === 'failed'))
+  t.equal((await (await p.client()).say(request).hear(12))[3], 0, 'what is over counts no more')
+  other.destroy()
+  t.same(await p.stop(), NOTHING)
+})
+
 t.test('a client that has said all it has to say before the answer', async (t) => {
   const p = await start()
   const dial = p.dialer.dial.bind(p.dialer)
@@ -549,7 +575,6 @@ t.test('UDP ASSOCIATE over a unix socket has no address to work with', async (t)
   t.teardown(() => rmSync(folder, { recursive: true }))
   const path = join(folder, 'socks')
   const p = await start({ path })
-  const { connect } = await import('node:net')
   const ask = async (bytes: Buffer, octets: number) => {
     const socket = connect({ path })
     let answer = ''
