@@ -37,6 +37,7 @@ class EapTlsPeer implements EapMethod {
   readonly #host: EapMethodHost
   readonly #exchange: TlsExchange
   #greeted = false
+  #done = false
   #error: PppError | undefined
 
   constructor(host: EapMethodHost, tls: TlsEngineFactory) {
@@ -46,6 +47,7 @@ class EapTlsPeer implements EapMethod {
       label: LABEL,
       clientCertificate: true,
       settled: () => this.#settled(),
+      restart: () => this.#restart(),
     })
   }
 
@@ -95,8 +97,15 @@ class EapTlsPeer implements EapMethod {
       this.#host.failed(this.#exchange.error(undefined))
       return
     }
+    this.#done = true
     this.#host.succeeded({ keys, user: '', certain: early })
     this.#exchange.send()
+  }
+
+  #restart(): boolean {
+    if (this.#done || this.#error !== undefined) return false
+    this.#greeted = false
+    return true
   }
 
   #failed(engine: TlsEngine): void {

@@ -99,6 +99,8 @@ class PeapPeer implements EapMethod {
       label: PEAP_LABEL,
       clientCertificate: false,
       settled: (now) => this.#settled(now),
+      // Once something was said inside, there is an inner conversation that would have to start anew too.
+      restart: () => this.#innerId === 0 && !this.#concluded && this.#error === undefined,
     })
     this.#inner = new EapPeer(
       {

@@ -4,6 +4,7 @@
  * One packet asks, one answers. A flight that has come whole goes to the engine; when that has nothing more to do,
  * the owner looks at what it has become, and answers with the next flight, or an empty one.
  */
+import { u8 } from '../../../../stack/bytes.js'
 import { PppError } from '../../errors.js'
 import type { EapMethodHost } from './method.js'
 import type { TlsEngine, TlsEngineError, TlsEngineFactory } from './tls-engine.js'
@@ -13,6 +14,8 @@ const NONE = new Uint8Array(0)
 
 /** Flights in one conversation: a handshake has four, PEAP about ten more, and EAP-TLS inside it as many again. */
 const MAX_FLIGHTS = 64
+/** Starts behind the first: a server may have lost what it knew, or number what it repeats anew. */
+const MAX_RESTARTS = 1
 
 export interface TlsExchangeOptions {
   readonly role: 'client' | 'server'
@@ -25,19 +28,22 @@ export interface TlsExchangeOptions {
    * written to it: see {@link TlsExchange.flush}.
    */
   readonly settled: (now: number, empty: boolean) => void
+  /** Client: the server starts anew. True: all that was so far is forgotten, so that it can; false: it is too late. */
+  readonly restart?: () => boolean
 }
 
 export class TlsExchange {
   readonly #host: EapMethodHost
   readonly #options: TlsExchangeOptions
   readonly #factory: TlsEngineFactory
-  readonly #reader = new FlightReader()
+  #reader = new FlightReader()
   readonly #writer = new FlightWriter()
   #engine: TlsEngine | undefined
   /** The engine is at work on something that will be answered. */
   #waiting = false
   #empty = false
   #flights = 0
+  #restarts = 0
 
   constructor(host: EapMethodHost, factory: TlsEngineFactory, options: TlsExchangeOptions) {
     this.#host = host
@@ -64,12 +70,11 @@ export class TlsExchange {
   /** As {@link EapMethod.input}. */
   input(b: Uint8Array, off: number, len: number, now: number): boolean {
     if (this.#waiting) return false
+    if (this.#engine !== undefined && len > 0 && (u8(b, off) & TlsFlag.S) !== 0) return this.#startAgain(now)
     const kind = this.#reader.input(b, off, len)
     if (kind === 'start') {
-      if (this.#options.role === 'server' || this.#engine !== undefined) return false
-      this.#begin()
-      this.flush()
-      this.activity(now)
+      if (this.#options.role === 'server') return false
+      this.#greet(now)
       return true
     }
     const engine = this.#engine
@@ -97,6 +102,27 @@ export class TlsExchange {
     this.#waiting = true
     this.#empty = flight.length === 0
     this.activity(now)
+    return true
+  }
+
+  #greet(now: number): void {
+    this.#begin()
+    this.flush()
+    this.activity(now)
+  }
+
+  /** A Start that only repeats the last Request (RFC 3748 4.1) is answered before it comes here: this is a new one. */
+  #startAgain(now: number): boolean {
+    if (this.#options.restart?.() !== true) return false
+    this.#restarts += 1
+    if (this.#restarts > MAX_RESTARTS) {
+      this.#fail('it starts again and again')
+      return true
+    }
+    this.#engine?.destroy()
+    this.#reader = new FlightReader()
+    this.#writer.load(NONE)
+    this.#greet(now)
     return true
   }
 

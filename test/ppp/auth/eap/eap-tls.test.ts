@@ -45,7 +45,31 @@ function conversation(cast: Cast, more: Partial<ConversationOptions> = {}): Conv
   })
 }
 
+/** A wire on which the answer to the first Start is lost, to a server that gives what it repeats a number of its own. */
+function renumbered(method: number) {
+  let starts = 0
+  const other = (p: Uint8Array): Uint8Array =>
+    Uint8Array.from(p, (octet, i) => (i === 1 ? octet ^ 0x80 : octet))
+  return (p: Uint8Array, from: string): Uint8Array[] => {
+    if (p[4] !== method) return [p]
+    if (from === 'authenticator' && p[5] !== undefined && (p[5] & 0x20) !== 0) starts += 1
+    if (starts === 1) return from === 'peer' ? [] : [p]
+    return [other(p)]
+  }
+}
+
 for (const version of ['TLSv1.2', 'TLSv1.3'] as const) {
+  t.test(`${version}: a second Start with another identifier is answered, not waited out`, async (t) => {
+    const { ends, now } = await conversation(
+      { serverMax: version },
+      { wire: renumbered(13), limit: 300 },
+    ).run()
+    t.equal(ends.peer.error, undefined)
+    t.ok(ends.peer.succeeded)
+    t.same(ends.peer.keys, ends.authenticator.keys)
+    t.equal(now, 3000, 'the server has asked twice')
+  })
+
   t.test(`${version}: both ends have the same keys`, async (t) => {
     const { ends, engines, packets } = await conversation({ serverMax: version }).run()
     t.same(

@@ -80,6 +80,29 @@ function conversation(cast: Cast = {}, more: Partial<ConversationOptions> = {}):
   })
 }
 
+/** A wire on which the answer to the first Start is lost, to a server that gives what it repeats a number of its own. */
+function renumbered(method: number) {
+  let starts = 0
+  const other = (p: Uint8Array): Uint8Array =>
+    Uint8Array.from(p, (octet, i) => (i === 1 ? octet ^ 0x80 : octet))
+  return (p: Uint8Array, from: string): Uint8Array[] => {
+    if (p[4] !== method) return [p]
+    if (from === 'authenticator' && p[5] !== undefined && (p[5] & 0x20) !== 0) starts += 1
+    if (starts === 1) return from === 'peer' ? [] : [p]
+    return [other(p)]
+  }
+}
+
+t.test('a second Start with another identifier is answered, not waited out', async (t) => {
+  for (const version of ['TLSv1.2', 'TLSv1.3'] as const) {
+    const { ends, now } = await conversation({ version }, { wire: renumbered(25) }).run()
+    t.equal(ends.peer.error, undefined, version)
+    t.ok(ends.peer.succeeded)
+    t.same(ends.peer.keys, ends.authenticator.keys)
+    t.equal(now, 3000, 'the server has asked twice')
+  }
+})
+
 for (const version of ['TLSv1.2', 'TLSv1.3'] as const) {
   for (const cryptoBinding of [true, false]) {
     t.test(`${version}, ${cryptoBinding ? 'with' : 'without'} crypto binding`, async (t) => {

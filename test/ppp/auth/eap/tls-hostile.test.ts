@@ -112,12 +112,45 @@ t.test('order', async (t) => {
   t.equal(hear('20'), false, 'and one thing is done at a time')
   settle()
   t.same(said, ['00160301'])
-  t.equal(hear('20'), false, 'no second start')
   puppet.out = new Uint8Array(5000)
   t.equal(hear('0016'), true)
   t.equal(said.length, 2)
   t.equal(hear('0017'), true, 'data where an acknowledgement is due')
   t.match(errors[0]?.message, /in the middle of our flight/)
+})
+
+t.test('a server that starts again: taken up once, whatever was under way', async (t) => {
+  for (const [what, before] of [
+    ['behind the first flight', []],
+    ['in the middle of its own flight', ['4016', '4017']],
+    ['where an acknowledgement of ours is due', ['0016']],
+  ] as const) {
+    const { puppet, hear, said, errors } = stage(eapTlsPeer)
+    hear('20')
+    puppet.out = new Uint8Array(5000)
+    for (const packet of before) hear(packet)
+    puppet.out = Uint8Array.of(22, 3, 1)
+    t.equal(hear('20'), true, what)
+    t.equal(puppet.destroyed, 1)
+    t.equal(said.at(-1), '00160301', 'the first flight of another handshake')
+    t.equal(hear('0018'), true)
+    t.equal(puppet.received.at(-1), '18', 'whose flights are whole by themselves')
+    t.same(errors, [])
+    hear('20')
+    t.match(errors[0]?.message, /^the server broke the rules of EAP-TLS: it starts again and again$/)
+    t.equal(puppet.destroyed, 1)
+  }
+})
+
+t.test('a start behind the end is none', async (t) => {
+  const { puppet, hear, said, results } = stage(eapTlsPeer)
+  hear('20')
+  Object.assign(puppet, { state: 'open', protocol: 'TLSv1.2', out: undefined })
+  hear('0016')
+  t.equal(results.length, 1)
+  t.equal(hear('20'), false)
+  t.equal(said.length, 2)
+  t.equal(puppet.destroyed, 0)
 })
 
 t.test('a handshake without end', async (t) => {
