@@ -452,13 +452,22 @@ export class ClientCall implements CallOwner, EgressTcpHost {
       },
       mayTry: (user) => this.tried(user),
       untried: (user) => {
-        this.tries = Math.max(0, this.tries - 1)
-        this.context.guard.withdraw(this.guest.source, user, this.driver.now())
+        this.withdraw(user)
         // By PPP's own means the client would hear that its password is wrong, and never try it again.
         this.giveUp('no RADIUS server could be asked')
       },
+      expired: (user) => {
+        this.withdraw(user)
+        this.reason ||= 'the password has expired'
+      },
       warn: (code, message) => this.context.reporter.warn(this.id, code, message),
     }
+  }
+
+  /** The try that was charged last does not count. */
+  private withdraw(user: string): void {
+    this.tries = Math.max(0, this.tries - 1)
+    this.context.guard.withdraw(this.guest.source, user, this.driver.now())
   }
 
   /** What PPP waits for outside has gone on. */

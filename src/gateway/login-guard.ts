@@ -110,7 +110,7 @@ export class LoginGuard {
     return undefined
   }
 
-  /** A try that was charged has not been looked at: nobody could be asked. */
+  /** A try that was charged is none: nobody could be asked, or the password has only expired. */
   withdraw(source: string, user: string, now: number): void {
     if (this.#off) return
     const account = accountKey(user)

@@ -139,6 +139,8 @@ t.test('strangers that say nothing, or nonsense, cost nothing but their connecti
   await new Promise((resolve) => quiet.once('connect', resolve))
   const rude = connectTcp({ host: '127.0.0.1', port: server.port })
   rude.on('error', () => {})
+  // What is not read, an alert perhaps, would keep it open.
+  rude.resume()
   rude.write('this is not TLS at all, by any reading of the word')
   await new Promise((resolve) => rude.once('close', resolve))
   const tunnel = await tunnelTo(server)

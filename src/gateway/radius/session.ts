@@ -6,6 +6,7 @@ import { setU8, u8 } from '../../../stack/bytes.js'
 import type { Authenticator, AuthPending, AuthRequest, AuthVerdict } from '../../ppp/auth/authenticator.js'
 import { EapCode, EapType, hlakOf, otherHlakOf } from '../../ppp/auth/eap/method.js'
 import type { AuthName } from '../../ppp/auth/method.js'
+import { parseFailure, Reason } from '../../ppp/auth/mschapv2.js'
 import type { Accounting, AccountingRecord } from './accounting.js'
 import { ACCESS_ANSWERS, nameOf, type Outcome, type RadiusClient } from './client.js'
 import { AUTHENTICATOR_LENGTH, hidePassword, MAX_VALUE, PacketWriter } from './packet.js'
@@ -44,6 +45,8 @@ export interface SessionOwner {
   mayTry(user: string): boolean
   /** Nobody could be asked about it: it does not count. */
   untried(user: string): void
+  /** The server says that its password has expired: that is no wrong one. Its change is a try of its own. */
+  expired(user: string): void
   warn(code: string, message: string): void
 }
 
@@ -202,6 +205,7 @@ export class RadiusSession implements Authenticator {
       case 'accept':
         return this.#accepted(request, reply, server)
       case 'reject':
+        if (request.kind === 'mschapv2' && saysExpired(reply.chapError)) this.#owner.expired(request.user)
         return {
           kind: 'reject',
           ...(reply.message === '' ? {} : { message: reply.message }),
@@ -411,6 +415,11 @@ function problemOf(request: AuthRequest): string | undefined {
 /** Its EAP packet, if that is of the kind that goes with the answer (RFC 3579 2.6.3). */
 function packetOf({ eap }: Reply, code: number): { packet?: Uint8Array } {
   return eap !== undefined && u8(eap, 0) === code ? { packet: eap } : {}
+}
+
+/** E=648 (RFC 2759 6). It is no help to whoever guesses: a wrong password is E=691, and a change is charged. */
+function saysExpired(chapError: string | undefined): boolean {
+  return chapError !== undefined && parseFailure(chapError).E === Reason.EXPIRED
 }
 
 /** RFC 2548 2.3.2: identifier, flags, then the peer's challenge, zeros and response. */

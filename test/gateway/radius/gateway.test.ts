@@ -36,11 +36,17 @@ import {
 const certificate = await makeCertificate()
 const PASSWORD = 'pässwörd'
 
-/** A server that knows alice by PAP, CHAP and MS-CHAPv2, and bob by PAP. */
+const EXPIRED = 'carol'
+
+/** A server that knows alice by PAP, CHAP and MS-CHAPv2, and bob by PAP; carol's password has expired. */
 function judge(seen: Seen, granted: (seen: Seen) => readonly Attr[]): Buffer {
   const [user] = seen.all(1)
   const accept = (more: readonly Attr[] = []) => answer(seen, 2, [...more, ...granted(seen)])
-  if (!messageAuthenticatorIsRight(seen) || !['alice', 'bob'].includes(String(user))) return answer(seen, 3)
+  if (!messageAuthenticatorIsRight(seen) || !['alice', 'bob', EXPIRED].includes(String(user)))
+    return answer(seen, 3)
+  if (EXPIRED === String(user)) {
+    return answer(seen, 3, [microsoft(2, Buffer.from(`\x01E=648 R=0 C=${'0'.repeat(32)} V=3 M=Change it`))])
+  }
   const [hidden] = seen.all(2)
   if (hidden !== undefined) {
     return readPassword(hidden, seen.authenticator) === PASSWORD
@@ -170,6 +176,22 @@ for (const auth of ['pap', 'chap', 'mschapv2'] as const) {
     t.notMatch(JSON.stringify(events), /wrong"|testing123|pässwörd/)
   })
 }
+
+t.test('a password that has expired is no wrong one: its address is not locked for it', async (t) => {
+  const { open, close, events, event } = await setUp(t, () => [], { maxFailures: 1 })
+  for (const times of [1, 2]) {
+    const error = await open('mschapv2', PASSWORD, EXPIRED).catch((e: unknown) => e)
+    t.match(error, { code: 'AUTH_REFUSED', message: /the password has expired/ }, `time ${times}`)
+    await event(() => events.filter(({ type }) => type === 'closed').length === times)
+  }
+  t.match(
+    events.filter(({ type }) => type === 'closed'),
+    [{ reason: 'the password has expired' }, { reason: 'the password has expired' }],
+  )
+  await t.rejects(open('mschapv2', 'wrong'), { code: 'AUTH_REFUSED' })
+  await t.rejects(open('mschapv2'), { code: 'HTTP_UNAVAILABLE' }, 'a wrong one is')
+  await close()
+})
 
 t.test('255.255.255.254: any address will do', async (t) => {
   const { open, close } = await setUp(t, () => [[8, Buffer.from([255, 255, 255, 254])]])

@@ -29,7 +29,7 @@ function setUp(options: Partial<RadiusOptions> = {}) {
   const network = new MemoryNetwork()
   const warnings: string[] = []
   const usage = { octetsIn: 0, octetsOut: 0, packetsIn: 0, packetsOut: 0 }
-  const world = { allowed: true, tried: [] as string[], withdrawn: [] as string[] }
+  const world = { allowed: true, tried: [] as string[], withdrawn: [] as string[], expired: [] as string[] }
   const service = new RadiusService(
     {
       servers: [a, b],
@@ -55,6 +55,7 @@ function setUp(options: Partial<RadiusOptions> = {}) {
       return world.allowed
     },
     untried: (user) => world.withdrawn.push(user),
+    expired: (user) => world.expired.push(user),
     warn: (code, message) => warnings.push(`${code} ${message}`),
   })
   const ask = (request: AuthRequest) => clock.run(verdictOf(session, request))
@@ -142,7 +143,7 @@ t.test('MS-CHAPv2: the response is reordered, and the keys make the HLAK', async
 })
 
 t.test('MS-CHAPv2 refused, and a password changed', async (t) => {
-  const { network, ask, last } = setUp()
+  const { network, ask, last, world } = setUp()
   const failure = `E=648 R=0 C=${'00'.repeat(16)} V=3 M=expired`
   network.script = (seen) => answer(seen, 3, [microsoft(2, Buffer.from(`\x05${failure}`))])
   const challenge = random.bytes(16)
@@ -154,8 +155,11 @@ t.test('MS-CHAPv2 refused, and a password changed', async (t) => {
     response: random.bytes(49),
   }
   t.same(await ask(request), { kind: 'reject', failure })
+  t.same(world.expired, ['alice'], 'that was no wrong password')
   const change = random.bytes(582)
   await ask({ kind: 'mschapv2-change', user: 'alice', id: 6, challenge, change })
+  t.same(world.tried, ['alice', 'alice'])
+  t.same(world.expired, ['alice'], 'and what comes behind it counts')
   const [cpw] = last().microsoft(27)
   t.same(cpw, Buffer.from([7, 6, ...change.subarray(516)]), 'RFC 2548 2.3.4')
   t.equal(cpw?.length, 68)
