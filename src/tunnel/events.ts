@@ -49,7 +49,7 @@ export type SupervisorEvent =
       readonly info: TunnelInfo
       /** Not for the first time. */
       readonly again: boolean
-      /** With the same address as before: open connections live on. */
+      /** None of the addresses from before was given up: open connections of both families live on. */
       readonly kept: boolean
     }
   /** The machine has slept or its networks have changed, so the server is asked for a sign of life. */

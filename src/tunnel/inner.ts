@@ -32,6 +32,8 @@ export class InnerNetwork implements IpEndpoint {
   private readonly turns: Turns
   /** Our IPv6 addresses of this call or the last one; see addressing.ts. */
   ipv6: readonly IpAddress[] = []
+  /** Addresses given up so far, whose connections have ended: those of all others live on. */
+  forsaken = 0
   private carrier: Carrier | undefined
   private address: IpAddress | undefined
   private turnDue = false
@@ -64,6 +66,7 @@ export class InnerNetwork implements IpEndpoint {
 
   /** An address is ours no more, and its connections end. */
   forsake(address: IpAddress): void {
+    this.forsaken++
     const message = 'the tunnel came up with another address'
     this.sockets.forsake(address, new DialError('tunnel-down', message))
   }

@@ -1,5 +1,6 @@
 /** How a call signs in: what PPP's authentication is made with, and what a refused key is tried again with. */
 import type { AuthName } from '../ppp/auth/method.js'
+import { MAX_NEW_PASSWORD } from '../ppp/auth/mschap-crypto.js'
 import { defaultMethods } from '../ppp/authentication.js'
 import type { PppClientOptions } from '../ppp/link.js'
 import { systemTrust } from '../transport/authorities.js'
@@ -37,6 +38,7 @@ type SignIn = Pick<
 
 /** Answers what must be known before the call is made. Rejects with {@link CallError}. */
 export async function prepareSignIn(options: TunnelOptions): Promise<SignInOptions> {
+  checkNewPassword(options)
   const password = await options.askPassword?.(options.signal)
   const trust = options.eap?.trust
   const system = trust?.servername !== undefined && trust.ca === undefined ? await systemTrust() : undefined
@@ -45,6 +47,19 @@ export async function prepareSignIn(options: TunnelOptions): Promise<SignInOptio
     ...(password === undefined ? {} : { password }),
     ...(system === undefined ? {} : { authorities: system.ca }),
   }
+}
+
+/** Before a call is made that would find out only when the server has said that the old one has expired. */
+function checkNewPassword({ newPassword }: TunnelOptions): void {
+  if (newPassword === undefined || newPassword.password.length <= MAX_NEW_PASSWORD) return
+  const message = `the new password is longer than ${MAX_NEW_PASSWORD} characters (UTF-16), which is all that MS-CHAPv2 can change to`
+  throw new CallError(
+    'auth',
+    'local',
+    'AUTH_CREDENTIALS',
+    message,
+    'put a shorter one into --new-password-file',
+  )
 }
 
 /** The part of the link's options that is about signing in. */

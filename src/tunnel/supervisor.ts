@@ -86,6 +86,8 @@ export class Supervisor {
   /** What it agreed on by the time it was up: more may be learnt later. */
   private upInfo: TunnelInfo | undefined
   private face: Network | undefined
+  /** Addresses that had been given up by the time the last call ended. */
+  private forsaken = 0
   private upAt = 0
   /** Attempts since the last call was up. */
   private attempts = 0
@@ -245,7 +247,8 @@ export class Supervisor {
     this.clock.cancel(this.timer)
     const before = this.upInfo
     const { info } = tunnel
-    const kept = before !== undefined && sameAddress(before, info)
+    const same = before !== undefined && sameAddress(before, info)
+    const kept = before !== undefined && this.inner.forsaken === this.forsaken
     this.attempt = undefined
     this.attempts = 0
     this.tunnel = tunnel
@@ -253,7 +256,7 @@ export class Supervisor {
     this.upAt = this.clock.now()
     this.clock.cancel(this.holdTimer)
     this.state = 'ready'
-    if (!kept || !sameServers(before, info)) this.face = new Face(() => this.tunnel ?? tunnel)
+    if (!same || !sameServers(before, info)) this.face = new Face(() => this.tunnel ?? tunnel)
     tunnel.closed.then((error) => this.lost(tunnel, error))
     this.emit({ type: 'ready', info, again: before !== undefined, kept })
     for (const waiter of [...this.waiters]) waiter.settle()
@@ -281,6 +284,7 @@ export class Supervisor {
     const now = this.clock.now()
     const ms = now - this.upAt
     const error = reason ?? new CallError('ip', 'lost', 'CALL_ENDED', 'the server has ended the call')
+    this.forsaken = this.inner.forsaken
     this.emit({ type: 'disconnected', error, ms })
     if (this.options.reconnect === false || isFinal(error)) {
       this.stop(error)
@@ -384,7 +388,7 @@ function isFinal(error: CallError): boolean {
   return error.kind === 'refused' || error.kind === 'untrusted' || error.kind === 'local'
 }
 
-/** Connections of the one live on in the other. IPv6 comes later than IPv4, and is not waited for. */
+/** What names and routes the one has told holds in the other. IPv6 comes later than IPv4, and is not waited for. */
 function sameAddress(a: TunnelInfo, b: TunnelInfo): boolean {
   return a.ipv4 === b.ipv4 && (a.ipv4 !== undefined || a.ipv6 === b.ipv6)
 }

@@ -1,4 +1,5 @@
-import { type AddressInfo, createServer as createTcp, type Server, type Socket } from 'node:net'
+import { once } from 'node:events'
+import { type AddressInfo, connect, createServer as createTcp, type Server, type Socket } from 'node:net'
 import { createServer as createTls, type TlsOptions } from 'node:tls'
 
 /** A listener on loopback that is closed with all its connections. */
@@ -38,9 +39,16 @@ export function tlsServer(options: TlsOptions, onSocket: (socket: Socket) => voi
   return start(server)
 }
 
-/** A port on which nobody listens (for the moment). */
+/**
+ * A port on which nobody listens. It is one end of a connection that lasts as long as this process, so the system gives
+ * it to nobody else, as it may a port that was listened on and closed.
+ */
 export async function closedPort(): Promise<number> {
-  const server = await tcpServer(() => {})
-  await server.close()
-  return server.port
+  const server = createTcp((socket) => void socket.unref())
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  const socket = connect((server.address() as AddressInfo).port, '127.0.0.1')
+  await once(socket, 'connect')
+  server.unref()
+  socket.unref()
+  return socket.localPort ?? 0
 }

@@ -11,6 +11,7 @@ import { Framer } from '../../src/sstp/framer.js'
 import { controlPacket, parseControl } from '../../src/sstp/packet.js'
 import { openTunnel, type Tunnel } from '../../src/tunnel/session.js'
 import { assertOneLine } from '../helpers/hostile.js'
+import { inTime } from '../helpers/in-time.js'
 import { octetsHeld } from '../helpers/memory.js'
 
 const certificate = await makeCertificate()
@@ -149,15 +150,17 @@ function secure(server: Gateway): Promise<TLSSocket> {
 t.test(
   'whoever is slow has the time of the set-up, and no more: TLS, a head octet by octet, SSTP',
   async (t) => {
-    const { server, events } = await gateway(t, { setupTimeout: 400 })
+    const strange = await gateway(t, { setupTimeout: 400 })
+    // For those that are to come through TLS first: that takes a busy machine longer.
+    const { server, events } = await gateway(t, { setupTimeout: 2000 })
     const closed = (socket: Socket): Promise<void> =>
       new Promise((resolve) => {
         socket.on('error', () => {})
         socket.resume()
         socket.once('close', () => resolve())
       })
-    const silent = connect({ host: '127.0.0.1', port: server.port })
-    const half = connect({ host: '127.0.0.1', port: server.port }, () =>
+    const silent = connect({ host: '127.0.0.1', port: strange.server.port })
+    const half = connect({ host: '127.0.0.1', port: strange.server.port }, () =>
       half.write(Buffer.from('160301', 'hex')),
     )
     const loris = await secure(server)
@@ -171,7 +174,7 @@ t.test(
     const started = performance.now()
     await Promise.all([silent, half, loris, quiet].map(closed))
     t.ok(performance.now() - started < 10_000)
-    await until(() => server.strangers === 0 && server.calls === 0)
+    await until(() => strange.server.strangers + server.strangers + server.calls === 0)
     t.match(
       events.find((e) => e.type === 'closed'),
       { reason: /did not set its call up in time/ },
@@ -241,9 +244,8 @@ t.test('the end of the gateway: a client that is deaf to LCP hears CALL_DISCONNE
     socket.write(controlPacket('CALL_CONNECT_REQUEST', [{ kind: 'ENCAPSULATED_PROTOCOL_ID', protocol: 1 }]))
   })
   await until(() => said.includes('Configure-Request'))
-  const began = performance.now()
-  await server.close()
-  t.ok(performance.now() - began < 3000)
+  t.ok(await inTime(server.close(), 3000))
+  await until(() => said.includes('CALL_DISCONNECT'))
   t.same(said, ['CALL_CONNECT_ACK', 'Configure-Request', 'Terminate-Request', 'CALL_DISCONNECT'])
   socket.destroy()
 })

@@ -11,6 +11,7 @@ import { openTunnel } from '../../src/tunnel/session.js'
 import { Supervisor } from '../../src/tunnel/supervisor.js'
 import { waitingDialer } from '../../src/tunnel/waiting-dialer.js'
 import { IpAddress } from '../../stack/index.js'
+import { inTime } from '../helpers/in-time.js'
 import { until } from '../helpers/proxy.js'
 import { relayPort } from '../helpers/relay-port.js'
 import { download, ECHO, SOURCE } from '../helpers/routing-server.js'
@@ -287,7 +288,10 @@ t.test('connections that are asked for in the gap', async (t) => {
   }
 
   const short = await Scene.start(t, { reconnectWait: 50 })
+  const lost = short.next('disconnected')
   await short.server.kill()
+  // Before it is known, a connection would be asked for of the call that is dead.
+  await lost
   const { reply } = await short.socks(ECHO)
   t.equal(reply, 3, 'network unreachable')
 })
@@ -296,10 +300,7 @@ t.test('the end on request while the server does not answer takes less than 3 s'
   // Frozen in the open call: nobody answers the farewell.
   const open = await Scene.start(t, {}, (server) => relayPort(() => server.port))
   open.relay?.freeze()
-  let began = performance.now()
-  await open.supervisor.close()
-  let ms = performance.now() - began
-  t.ok(ms < 3000, `ready: ${Math.round(ms)} ms`)
+  t.ok(await inTime(open.supervisor.close(), 3000), 'ready')
   t.equal(await open.supervisor.stopped, undefined)
 
   // Frozen in an attempt: TCP is there, and nothing else.
@@ -308,10 +309,7 @@ t.test('the end on request while the server does not answer takes less than 3 s'
   const attempt = trying.next('connecting')
   await trying.server.kill()
   await attempt
-  began = performance.now()
-  await trying.supervisor.close()
-  ms = performance.now() - began
-  t.ok(ms < 3000, `connecting: ${Math.round(ms)} ms`)
+  t.ok(await inTime(trying.supervisor.close(), 3000), 'connecting')
   t.equal(await trying.supervisor.stopped, undefined)
 })
 

@@ -217,7 +217,7 @@ t.test('DHCPv6 only, without any router; the address is given back', async (t) =
     const dns = option6(23, address('2001:db8::53').toBytes())
     return answer6(p, 7, [ours, option6(14), dns, option6(24, dnsForm('six.example'))])
   }
-  const w = await world({ ppp: { ipv4: false }, answer }, { addressPatience: 100 })
+  const w = await world({ ppp: { ipv4: false }, answer }, { addressPatience: 1000 })
   t.match(w.tunnel.info, { ipv4: undefined, ipv6: '2001:db8::77', dns: ['2001:db8::53'] })
   t.same(w.tunnel.info.search, ['six.example'])
   t.equal(await echo(w.tunnel, '2001:db8::1'), 'through the tunnel')

@@ -14,6 +14,8 @@ import { DialError } from '../../src/tunnel/dialer.js'
 import type { TunnelEvent } from '../../src/tunnel/events.js'
 import type { TunnelOptions } from '../../src/tunnel/options.js'
 import { openTunnel, type Tunnel } from '../../src/tunnel/session.js'
+import { heldTimer } from '../helpers/held-timer.js'
+import { until } from '../helpers/proxy.js'
 import { closedPort, tcpServer, tlsServer } from '../helpers/servers.js'
 
 const certificate = await makeCertificate()
@@ -233,8 +235,10 @@ t.test('nobody listens, no such name, a server that hangs up, one that is silent
   const rude = await tcpServer((socket) => socket.destroy())
   t.match(await refused(t, options(rude.port)), { kind: 'protocol', step: 'tls' })
   await rude.close()
-  const silent = await tlsServer(certificate, () => {})
-  const slow = await refused(t, options(silent.port, { timeout: 300 }))
+  const limit = heldTimer()
+  const silent = await tlsServer(certificate, (socket) => socket.once('data', () => limit.start(300)))
+  const slow = await refused(t, options(silent.port, { timeout: limit.ms }))
+  limit.release()
   t.match(slow, { kind: 'protocol', step: 'http', code: 'SETUP_TIMEOUT' })
   await silent.close()
 })
@@ -299,6 +303,7 @@ t.test('giving up says goodbye to a server that is deaf to LCP too, within 3 s',
       if (!control) {
         // Behind SSTP's header, FF 03 and the protocol.
         said.push(b[off + 8] === 5 ? 'Terminate-Request' : 'Configure-Request')
+        if (!abort.signal.aborted) began = performance.now()
         abort.abort(new Error('enough'))
         return
       }
@@ -313,9 +318,10 @@ t.test('giving up says goodbye to a server that is deaf to LCP too, within 3 s',
   })
   const downs: unknown[] = []
   const onEvent = (e: TunnelEvent): unknown => e.type === 'down' && downs.push(e.error)
-  const began = performance.now()
+  let began = Number.NaN
   await t.rejects(openTunnel(options(deaf.port, { signal: abort.signal, onEvent })), { message: 'enough' })
   t.ok(performance.now() - began < 3000)
+  await until(() => said.includes('CALL_DISCONNECT'), 'no farewell')
   t.same(said, ['CALL_CONNECT_REQUEST', 'Configure-Request', 'Terminate-Request', 'CALL_DISCONNECT'])
   t.same(downs, [undefined])
   await deaf.close()

@@ -33,6 +33,23 @@ t.test('a password that was changed is used from then on', async (t) => {
   t.equal(after.newPassword, undefined)
 })
 
+t.test('a new password that no change could carry is refused before the call', async (t) => {
+  const call = (password: string) => prepareSignIn({ ...options, newPassword: { password, inForce: false } })
+  await call('x'.repeat(256))
+  // UTF-16: each of these is two.
+  for (const password of ['s3cret'.repeat(43), '😀'.repeat(129)]) {
+    const error: unknown = await call(password).catch((e: unknown) => e)
+    t.match(error, {
+      kind: 'local',
+      step: 'auth',
+      code: 'AUTH_CREDENTIALS',
+      message: /^the new password is longer than 256 characters/,
+      hint: /--new-password-file/,
+    })
+    t.notMatch(String(error), /s3cret|😀/)
+  }
+})
+
 t.test('a password that is asked for before each call', async (t) => {
   let asked = 0
   const askPassword = async (): Promise<string> => `code ${(asked += 1)}`

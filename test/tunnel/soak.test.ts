@@ -143,7 +143,15 @@ t.test('nothing leaks, and each download that ends is whole', async (t) => {
   over = true
   await Promise.all(workers)
   await settled()
-  const last = held()
+  const most = (kind: string): number => (warm?.resources[kind] ?? 0) + 2
+  let last = held()
+  const excess = (): boolean => Object.entries(last.resources).some(([kind, n]) => n > most(kind))
+  // The farewell of the last call that was thrown out may still be under way.
+  const patience = performance.now() + FAREWELLS
+  while (excess() && performance.now() < patience) {
+    await new Promise((resolve) => setTimeout(resolve, 50))
+    last = held()
+  }
   const growth = (last.heap - (warm?.heap ?? 0)) / MIB
   t.comment(`${Math.round((performance.now() - began) / 100) / 10} s: ${JSON.stringify(counts)}`)
   t.comment(`${finished} downloads finished, ${interrupted} were interrupted`)
@@ -153,7 +161,7 @@ t.test('nothing leaks, and each download that ends is whole', async (t) => {
   t.ok(scene.events.filter((e) => e.type === 'disconnected').length >= event, 'each event was noticed')
   t.ok(growth < 16, `memory has grown by ${growth.toFixed(1)} MiB`)
   for (const [kind, n] of Object.entries(last.resources)) {
-    t.ok(n <= (warm?.resources[kind] ?? 0) + 2, `${kind}: ${n}`)
+    t.ok(n <= most(kind), `${kind}: ${n}`)
   }
   const stack = inner?.stack
   t.ok(stack !== undefined && stack.held.bytes < MIB, 'what no connection uses is free')

@@ -2,7 +2,23 @@ import t from 'tap'
 import { CallError, type CallErrorKind } from '../../src/transport/errors.js'
 import type { DialError } from '../../src/tunnel/dialer.js'
 import { IpAddress } from '../../stack/index.js'
-import { lost, Supervised, unreachable } from '../helpers/supervised.js'
+import { type Attempt, lost, Supervised, unreachable } from '../helpers/supervised.js'
+
+/** Addresses of a call; `ipv6` may be told later, or not at all. */
+interface Given {
+  readonly ipv4?: string | undefined
+  readonly ipv6?: string | 'refused' | undefined
+}
+
+/** What a session does with its addresses, see families.ts and addressing.ts. */
+function assign({ inner }: Attempt, { ipv4, ipv6 }: Given): void {
+  inner.setIpv4(ipv4 === undefined ? undefined : IpAddress.parse(ipv4))
+  if (ipv6 === undefined) return
+  const address = IpAddress.parse(ipv6)
+  const old = inner.ipv6
+  inner.ipv6 = address === undefined ? [] : [address]
+  for (const one of old) if (address?.equals(one) !== true) inner.forsake(one)
+}
 
 t.test(
   'a lost tunnel is brought up again at once, and what comes after waits longer and longer',
@@ -220,10 +236,12 @@ t.test('the network is another one only if the server has changed its mind', asy
     const s = new Supervised()
     t.equal(s.supervisor.network, undefined)
     await s.start()
+    assign(s.last, s.last.info)
     const before = s.supervisor.network
     await s.lose()
     t.equal(s.supervisor.network, before, 'it is there while the tunnel is not')
     await s.clock.advance(0)
+    assign(s.last, { ...s.last.info, ...info })
     s.last.up(info)
     await s.clock.settle()
     t.equal(s.supervisor.network === before, same, what)
@@ -235,19 +253,53 @@ t.test('the network is another one only if the server has changed its mind', asy
   }
 })
 
-t.test('IPv6 alone: its address tells', async (t) => {
-  for (const [ipv6, kept] of [
-    ['2001:db8::2', true],
-    ['2001:db8::3', false],
-  ] as const) {
+t.test('what became of open connections is told of both families', async (t) => {
+  const [four, other4] = ['10.0.0.2', '10.0.0.3']
+  const [six, other6] = ['2001:db8::2', '2001:db8::3']
+  const cases: [string, Given, Given, boolean][] = [
+    ['IPv6 alone, the same', { ipv6: six }, { ipv6: six }, true],
+    ['IPv6 alone, another', { ipv6: six }, { ipv6: other6 }, false],
+    ['both the same', { ipv4: four, ipv6: six }, { ipv4: four, ipv6: six }, true],
+    ['another IPv6', { ipv4: four, ipv6: six }, { ipv4: four, ipv6: other6 }, false],
+    ['another IPv4', { ipv4: four, ipv6: six }, { ipv4: other4, ipv6: six }, false],
+    ['IPv6 is not known yet, and stays so long', { ipv4: four, ipv6: six }, { ipv4: four }, true],
+    ['IPv6 is refused', { ipv4: four, ipv6: six }, { ipv4: four, ipv6: 'refused' }, false],
+    ['IPv4 comes in addition', { ipv6: six }, { ipv4: four, ipv6: six }, true],
+    ['IPv4 is gone', { ipv4: four, ipv6: six }, { ipv6: six }, false],
+  ]
+  for (const [what, before, after, kept] of cases) {
     const s = await new Supervised().start(false)
-    s.last.up({ ipv4: undefined, ipv6: '2001:db8::2' })
-    await s.clock.settle()
+    const up = async (given: Given): Promise<void> => {
+      assign(s.last, given)
+      const { ipv4, ipv6 } = given
+      s.last.up({ ipv4, ipv6: ipv6 === 'refused' ? undefined : ipv6 })
+      await s.clock.settle()
+    }
+    await up({ ipv4: before.ipv4 })
+    // IPv6 comes behind the start, as it does.
+    assign(s.last, before)
+    t.match(s.events.at(-1), { type: 'ready', again: false, kept: false })
     await s.lose()
     await s.clock.advance(0)
-    s.last.up({ ipv4: undefined, ipv6 })
+    await up(after)
+    t.match(s.events.at(-1), { type: 'ready', again: true, kept }, what)
+    await s.supervisor.close()
+  }
+})
+
+t.test('connections that were given up in a long gap are not told to go on', async (t) => {
+  for (const [hold, kept] of [
+    [300_000, true],
+    [1000, false],
+  ] as const) {
+    const s = await new Supervised({ hold }).start()
+    assign(s.last, s.last.info)
+    await s.lose()
+    await s.clock.advance(5000)
+    assign(s.last, s.last.info)
+    s.last.up()
     await s.clock.settle()
-    t.match(s.events.at(-1), { type: 'ready', kept })
+    t.match(s.events.at(-1), { type: 'ready', again: true, kept })
     await s.supervisor.close()
   }
 })
