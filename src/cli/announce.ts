@@ -88,7 +88,9 @@ export function tell(event: SupervisorEvent, bridge: Bridge, names: DnsSettings,
     case 'ready': {
       emitReady(bridge, event.info, names, console)
       const own = [event.info.ipv4, event.info.ipv6].filter((address) => address !== undefined)
-      const fate = event.kept ? 'open connections go on' : 'open connections were ended'
+      const fate = event.kept
+        ? 'open connections go on'
+        : 'open connections of addresses that are gone were ended'
       console.print(`Connected again as ${own.join(' and ') || 'nobody'}: ${fate}.`)
     }
   }

@@ -5,6 +5,7 @@ import type { TunnelEvent } from '../tunnel/events.js'
 import { closeInTime, prepareCall, startCall } from './call.js'
 import { type Command, SERVER } from './command.js'
 import { Console, printable } from './console.js'
+import type { Deps, Tunnel } from './deps.js'
 import { EXIT, exitStatus } from './exit.js'
 import { tunnelOptions } from './options.js'
 import { Stop } from './stop.js'
@@ -23,8 +24,14 @@ export const check: Command = {
     const report = new Report(console)
     try {
       const call = await prepareCall(settings, deps, console, stop)
-      const tunnel = await startCall(call, deps, console, stop, (event) => report.event(event))
-      report.end(undefined)
+      const known = new AbortController()
+      const tunnel = await startCall(call, deps, console, stop, (event) => {
+        report.event(event)
+        if (event.type === 'changed' && event.info.ipv6 !== undefined) known.abort()
+      })
+      stop.signal.addEventListener('abort', () => known.abort())
+      if (settings.ipv6) await waitForIpv6(tunnel, deps, known.signal)
+      report.up(tunnel.info.ipv6)
       await closeInTime(deps, console, () => tunnel.close())
       stop.checkOutput()
       return EXIT.ok
@@ -38,6 +45,18 @@ export const check: Command = {
   },
 }
 
+/** Beside IPv4 it comes later, from a router or by DHCPv6, and nothing tells that it will not. */
+async function waitForIpv6(tunnel: Tunnel, deps: Pick<Deps, 'sleep'>, known: AbortSignal): Promise<void> {
+  if (tunnel.info.ipv6 !== undefined) return
+  const lost = tunnel.closed.then((error) => {
+    if (error !== undefined) throw error
+  })
+  await Promise.race([deps.sleep(IPV6_PATIENCE, known), lost])
+}
+
+/** Milliseconds: a router may take half a second for its answer (RFC 4861 6.2.6). */
+const IPV6_PATIENCE = 1000
+
 const NAMES: Readonly<Record<Step, string>> = {
   dns: 'DNS',
   tcp: 'TCP',
@@ -48,11 +67,15 @@ const NAMES: Readonly<Record<Step, string>> = {
   ip: 'IP',
 }
 
+type StepEvent = Extract<TunnelEvent, { readonly type: 'step' }>
+
 /** One line for each step, in order, as soon as it is known. */
 class Report {
   readonly #console: Console
   /** Steps not printed yet. */
   readonly #left = new Set<Step>(STEPS)
+  /** The last step, whose line waits for the address of the other family. */
+  #last: StepEvent | undefined
 
   constructor(console: Console) {
     this.#console = console
@@ -62,18 +85,34 @@ class Report {
     if (event.type !== 'step' || !this.#left.has(event.step)) return
     this.#passed(event.step)
     this.#left.delete(event.step)
-    const { step, ms, detail } = event
+    if (event.step === 'ip') this.#last = event
+    else this.#agreed(event)
+  }
+
+  #agreed({ step, ms, detail }: StepEvent): void {
     const agreed = Object.entries(detail).map(([name, value]) => `${name}=${value}`)
     this.#line(step, 'ok', `${ms.toFixed(0)} ms`, agreed.join(' '))
     this.#console.emit({ step, status: 'ok', ms: tenths(ms), detail })
   }
 
-  /** The call is up, or did not come up. */
-  end(error: CallError | undefined): void {
-    if (error === undefined) {
-      this.#passed(undefined)
-      return
+  /** The call is up; `ipv6` may be the one address that was told of already. */
+  up(ipv6: string | undefined): void {
+    if (this.#last !== undefined && ipv6 !== undefined && ipv6 !== this.#last.detail.address) {
+      const { address = '', ...more } = this.#last.detail
+      this.#last = { ...this.#last, detail: { address, ipv6, ...more } }
     }
+    this.#flush()
+    this.#passed(undefined)
+  }
+
+  #flush(): void {
+    if (this.#last !== undefined) this.#agreed(this.#last)
+    this.#last = undefined
+  }
+
+  /** The call did not come up. */
+  end(error: CallError): void {
+    this.#flush()
     this.#passed(error.step)
     this.#left.delete(error.step)
     const { step, kind, code, message, hint } = error

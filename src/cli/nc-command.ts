@@ -17,12 +17,13 @@ export const ncCommand: Command = {
     via: value('[ADDR:]PORT or unix:PATH of the SOCKS proxy (default ALL_PROXY, 127.0.0.1:1080)'),
     'proxy-user': value('who we are to it (else SSTP_PROXY_USER)'),
     'proxy-password-file': value('first line of FILE: the password (else SSTP_PROXY_PASSWORD)'),
+    timeout: value('time for the connection to come about, in seconds or like 2m (default 60)'),
   },
   examples: [["ssh -o ProxyCommand='$0 nc %h:%p' host.inside", 'ssh through a bridge that is running']],
 
   run(options, deps) {
-    const { destination, port, via, proxyUser, proxyPasswordFile } = options
-    const said = { via, 'proxy-user': proxyUser, 'proxy-password-file': proxyPasswordFile }
+    const { destination, port, via, proxyUser, proxyPasswordFile, timeout } = options
+    const said = { via, 'proxy-user': proxyUser, 'proxy-password-file': proxyPasswordFile, timeout }
     const argv = Object.entries(said).flatMap(([name, given]) =>
       [given]
         .flat()

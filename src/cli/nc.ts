@@ -20,9 +20,10 @@ Joins standard input and output to HOST:PORT, through the SOCKS proxy of a bridg
   --via PLACE                  the SOCKS proxy, [ADDR:]PORT or unix:PATH (default ALL_PROXY, 127.0.0.1:1080)
   --proxy-user NAME            who we are to it (else SSTP_PROXY_USER)
   --proxy-password-file FILE   first line of FILE: the password (else SSTP_PROXY_PASSWORD)
+  --timeout TIME               time for the connection to come about, in seconds or like 2m (default 60)
 
-Exit status: 0 both directions have ended, 2 usage, 3 the proxy cannot be reached, 5 it wants other credentials,
-6 it is no proxy, 7 the connection was broken off; 10 and the reply of RFC 1928 if there is no connection:
+Exit status: 0 both directions have ended, 2 usage, 3 the proxy cannot be reached or says nothing, 5 it wants other
+credentials, 6 it is no proxy, 7 the connection was broken off; 10 and the reply of RFC 1928 if there is no connection:
 11 the bridge failed, 12 not allowed, 13 network or 14 host unreachable (or no such name), 15 refused, 16 no answer.
 `
 
@@ -30,6 +31,8 @@ export interface NcDeps {
   readonly stdio: Stdio
   readonly stderr: (text: string) => void
   readonly env: Readonly<Record<string, string | undefined>>
+  /** Calls back after `ms` unless it is cancelled; `setTimeout` by default. */
+  readonly setTimer?: (callback: () => void, ms: number) => () => void
 }
 
 interface NcSettings {
@@ -37,6 +40,8 @@ interface NcSettings {
   readonly port: number
   readonly via: Via
   readonly login: ProxyLogin | undefined
+  /** Milliseconds for the connection to come about. */
+  readonly timeout: number
 }
 
 type Place = { readonly host: string; readonly port: number } | { readonly path: string }
@@ -56,7 +61,7 @@ export async function nc(argv: readonly string[], deps: NcDeps): Promise<number>
       return 0
     }
     const settings = parse(argv, deps.env)
-    const socket = await dial(settings)
+    const socket = await dial(settings, deps.setTimer ?? setTimer)
     return await join(socket, deps)
   } catch (error) {
     const failure = error instanceof NcFailure ? error : new NcFailure(String(error), 1)
@@ -72,7 +77,7 @@ function parse(argv: readonly string[], env: NcDeps['env']): NcSettings {
   const said = new Map<string, string>()
   for (let i = 0; i < argv.length; i++) {
     const word = argv[i] ?? ''
-    const [, name, given] = /^--(via|proxy-user|proxy-password-file)(?:=(.*))?$/s.exec(word) ?? []
+    const [, name, given] = /^--(via|proxy-user|proxy-password-file|timeout)(?:=(.*))?$/s.exec(word) ?? []
     if (name === undefined) {
       if (word.startsWith('-')) throw usage(`unknown option ${word.split('=', 1)[0]}`)
       words.push(word)
@@ -89,7 +94,8 @@ function parse(argv: readonly string[], env: NcDeps['env']): NcSettings {
     named !== undefined || !url
       ? { protocol: 'socks', at: place(named ?? DEFAULT_VIA), login: undefined }
       : fromUrl(url)
-  return { ...destination(words), via, login: login(said, via.login, env) }
+  const timeout = duration(said.get('timeout') ?? DEFAULT_TIMEOUT)
+  return { ...destination(words), via, login: login(said, via.login, env), timeout }
 }
 
 /** `HOST:PORT`, or both as words of their own; IPv6 in brackets in the first. */
@@ -145,6 +151,14 @@ function port(digits: string, text: string): number {
   return value
 }
 
+/** As the other commands take theirs. */
+function duration(text: string): number {
+  const [, digits, unit = 's'] = /^([0-9]{1,6}(?:\.[0-9]{1,3})?)(ms|s|m)?$/.exec(text) ?? []
+  const value = Math.round(Number(digits) * (unit === 'ms' ? 1 : unit === 's' ? 1000 : 60_000))
+  if (value >= 1000 && value <= 600_000) return value
+  throw usage(`--timeout: "${text}" is not a time from 1 to 600 seconds`)
+}
+
 /** Of the options, else of the URL, else of the environment. */
 function login(
   said: ReadonlyMap<string, string>,
@@ -198,7 +212,10 @@ function usage(message: string): NcFailure {
 // ---------------------------------------------------------------- connection
 
 /** Resolves when the far end is connected; what it has said already is in the socket again. */
-function dial({ host, port, via, login }: NcSettings): Promise<Socket> {
+function dial(
+  { host, port, via, login, timeout }: NcSettings,
+  setTimer: NonNullable<NcDeps['setTimer']>,
+): Promise<Socket> {
   const { at, protocol } = via
   const target = endpoint(host, port)
   const where = 'path' in at ? `unix:${at.path}` : endpoint(at.host, at.port)
@@ -207,6 +224,7 @@ function dial({ host, port, via, login }: NcSettings): Promise<Socket> {
   const socket = connect({ ...at, allowHalfOpen: true, noDelay: true })
   return new Promise((resolve, reject) => {
     const settle = (error?: NcFailure): void => {
+      stopTimer()
       socket.off('data', onData).off('end', onEnd).off('error', onError)
       if (error === undefined) resolve(socket)
       else {
@@ -242,6 +260,18 @@ function dial({ host, port, via, login }: NcSettings): Promise<Socket> {
       if (step.rest.length > 0) socket.unshift(Buffer.from(step.rest))
       settle()
     }
+    // A proxy that has begun to talk is alive, and waits itself.
+    const onTimeout = (): void => {
+      const within = `within ${timeout / 1000} s (--timeout)`
+      if (socket.bytesRead > 0) {
+        const message = `${target}: the proxy on ${where} has not made a connection ${within}`
+        settle(new NcFailure(message, STATUS.reply + 6))
+      } else {
+        const message = `the proxy on ${where} does not answer ${within}: say with --via where the SOCKS proxy is`
+        settle(new NcFailure(message, STATUS.unreachable))
+      }
+    }
+    const stopTimer = setTimer(onTimeout, timeout)
     socket.on('data', onData).on('end', onEnd).on('error', onError)
     socket.write(conversation.first)
   })
@@ -289,5 +319,12 @@ function join(socket: Socket, { stdio, stderr }: NcDeps): Promise<number> {
   })
 }
 
+function setTimer(callback: () => void, ms: number): () => void {
+  const timer = setTimeout(callback, ms)
+  return () => clearTimeout(timer)
+}
+
 const DEFAULT_VIA = '127.0.0.1:1080'
+/** Longer than a bridge waits for its tunnel and for the host behind it, so that its answer comes first. */
+const DEFAULT_TIMEOUT = '60'
 const EMPTY = new Uint8Array(0)

@@ -107,7 +107,7 @@ export const tunnelOptions: OptionTable = {
   hosts: value('FILE like /etc/hosts whose names need no asking', { group: NAMES }),
   mtu: { ...mtuOption, group: NETWORK },
   'no-ipv6': { ...flag('do not ask for IPv6'), group: NETWORK },
-  timeout: value('time for the set-up, in seconds or like 500ms (default 60)', { group: NETWORK }),
+  timeout: value('time for the set-up, in seconds or like 2m (default 60)', { group: NETWORK }),
   ...logOptions('warn'),
 }
 
@@ -281,7 +281,7 @@ export const serveOptions: OptionTable = {
   'max-failures': value(
     'wrong passwords from one address until it has to wait, a minute for each; 0: never (default 10)',
   ),
-  'setup-timeout': value('time for a client to get its call up, in seconds or like 500ms (default 120)'),
+  'setup-timeout': value('time for a client to get its call up, in seconds or like 2m (default 120)'),
   'allow-loopback': flag(
     "let clients reach services on 127.0.0.1 of this machine, at the server's own inner address",
   ),

@@ -112,4 +112,6 @@ function leave(status: number, patience: number): void {
   }
   process.removeAllListeners(signal)
   process.kill(process.pid, signal)
+  // Process 1 of a container, which no signal of its own can end: it waits for the look-up.
+  process.exit(status)
 }

@@ -1,6 +1,7 @@
 import t from 'tap'
 import { CallError, STEPS } from '../../src/transport/errors.js'
-import { World } from '../helpers/world.js'
+import type { TunnelEvent } from '../../src/tunnel/events.js'
+import { INFO, World } from '../helpers/world.js'
 
 t.test('seven lines, and a proper end', async (t) => {
   const world = new World()
@@ -15,8 +16,76 @@ t.test('seven lines, and a proper end', async (t) => {
     'IP        ok       12 ms  ip-field=agreed',
     '',
   ])
-  t.same(world.log, ['open', 'closing tunnel', 'closed tunnel'])
+  t.same(world.log, ['open', 'sleep 1000', 'closing tunnel', 'closed tunnel'])
   t.equal(world.listening, 0)
+})
+
+t.test('both addresses: IPv6 comes behind IPv4, and is waited for', async (t) => {
+  const six = 'fd79::1:2'
+  /** `when`: IPv6 is there with the tunnel, comes behind it, or is all there is. */
+  const checked = async (when: 'with' | 'behind' | 'alone' | 'lost', ...argv: string[]) => {
+    const world = new World()
+    world.steps = STEPS.length - 1
+    const tunnelInfo = (ipv4: string | undefined, ipv6: string | undefined) => ({ ...INFO, ipv4, ipv6 })
+    let info = tunnelInfo(when === 'alone' ? undefined : '10.0.0.2', when === 'behind' ? undefined : six)
+    if (when === 'lost') info = tunnelInfo('10.0.0.2', undefined)
+    let told: (event: TunnelEvent) => void = () => {}
+    world.openTunnel = async (options) => {
+      told = (event) => options.onEvent?.(event)
+      const tunnel = world.fakeTunnel(options)
+      told({ type: 'step', step: 'ip', ms: 12.3, detail: { address: info.ipv4 ?? six, mtu: 1400 } })
+      return Object.defineProperty(tunnel, 'info', { get: () => info })
+    }
+    const { sleep } = world
+    world.sleep = (ms, signal) => {
+      if (ms !== 1000) return sleep.call(world, ms, signal)
+      return new Promise((resolve) => {
+        signal?.addEventListener('abort', () => resolve())
+        if (when === 'lost') world.lose(new CallError('ip', 'lost', 'CALL_ENDED', 'it has gone'))
+        // Other news do not end the wait.
+        told({ type: 'changed', info })
+        info = tunnelInfo('10.0.0.2', six)
+        if (when === 'behind') told({ type: 'changed', info })
+      })
+    }
+    return { status: await world.run('check', 'vpn', ...argv), world }
+  }
+  for (const when of ['with', 'behind'] as const) {
+    const { status, world } = await checked(when)
+    t.equal(status, 0)
+    t.match(world.out, /^IP +ok +12 ms {2}address=10\.0\.0\.2 ipv6=fd79::1:2 mtu=1400\n$/m, when)
+    const json = await checked(when, '--json')
+    t.same(json.world.events.at(-1), {
+      step: 'ip',
+      status: 'ok',
+      ms: 12.3,
+      detail: { address: '10.0.0.2', ipv6: six, mtu: 1400 },
+    })
+  }
+  const alone = await checked('alone')
+  t.match(alone.world.out, /^IP +ok +12 ms {2}address=fd79::1:2 mtu=1400\n$/m, 'not twice')
+  const lost = await checked('lost')
+  t.equal(lost.status, 7)
+  t.match(lost.world.out, /^IP +FAIL +it has gone \[CALL_ENDED\]\n$/m)
+
+  const four = new World()
+  t.equal(await four.run('check', 'vpn', '--no-ipv6'), 0)
+  t.same(four.log, ['open', 'closing tunnel', 'closed tunnel'], 'what is not wanted is not waited for')
+})
+
+t.test('a signal while IPv6 is waited for: the result is there', async (t) => {
+  const world = new World()
+  const { sleep } = world
+  world.sleep = (ms, signal) => {
+    if (ms !== 1000) return sleep.call(world, ms, signal)
+    return new Promise((resolve) => {
+      signal?.addEventListener('abort', () => resolve())
+      world.signal('SIGTERM')
+    })
+  }
+  t.equal(await world.run('check', 'vpn'), 0)
+  t.match(world.out, /^IP +ok/m)
+  t.same(world.log, ['open', 'closing tunnel', 'closed tunnel'])
 })
 
 t.test('where it stops: the reason, the hint, and what was not reached', async (t) => {

@@ -8,6 +8,7 @@ import { demoFile, openDemoNetwork } from '../../src/cli/demo-network.js'
 import type { Listener } from '../../src/cli/deps.js'
 import { CallError } from '../../src/transport/errors.js'
 import { openMiniProxy } from '../helpers/mini-proxy.js'
+import { closedPort } from '../helpers/servers.js'
 import { World } from '../helpers/world.js'
 
 /** A world whose proxies work. `detour`: they end somewhere else. */
@@ -121,11 +122,7 @@ t.test('the client: refusals are errors', async (t) => {
   const socks = await openMiniProxy(true, false)
   const http = await openMiniProxy(false, true)
   t.teardown(() => Promise.all([socks.close(), http.close()]))
-  const dead = createServer()
-  dead.listen(0, '127.0.0.1')
-  await once(dead, 'listening')
-  const nowhere = `http://127.0.0.1:${(dead.address() as AddressInfo).port}/`
-  await new Promise((done) => dead.close(done))
+  const nowhere = `http://127.0.0.1:${await closedPort()}/`
   await t.rejects(fetchThrough('socks5', socks, nowhere), { message: 'the proxy answered with code 5' })
   await t.rejects(fetchThrough('connect', http, nowhere), { message: 'the proxy answered 502' })
   await t.rejects(fetchThrough('http', http, nowhere), { code: 'ECONNRESET' })

@@ -6,6 +6,8 @@ import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
+// So that it is compiled with the tests, and not anew in each process that is started.
+import type {} from '../../src/cli/main.js'
 
 // The program as a process of its own, for what only the system can show.
 const MAIN = fileURLToPath(new URL('../../src/cli/main.ts', import.meta.url))
@@ -41,12 +43,13 @@ t.test('a reader who has gone', async (t) => {
 t.test('a password in a pipe that nobody writes to', async (t) => {
   const pipe = join(t.testdir(), 'pipe')
   execFileSync('mkfifo', [pipe])
+  // This waits until the program reads. It is there before the program is: a pipe without a writer has ended.
+  const opened = open(pipe, 'w')
   const { child, err: said } = start(
     ['check', '127.0.0.1:1', '--user', 'alice', '--password-file', pipe],
     'pipe',
   )
-  // This waits until the program reads.
-  const writer = await open(pipe, 'w')
+  const writer = await opened
   child.kill('SIGTERM')
   const [err, [status]] = await Promise.all([said, once(child, 'exit')])
   await writer.close()

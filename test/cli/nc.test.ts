@@ -1,6 +1,7 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { writeFile } from 'node:fs/promises'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { PassThrough } from 'node:stream'
 import { text } from 'node:stream/consumers'
@@ -204,7 +205,10 @@ t.test('credentials', async (t) => {
 })
 
 t.test('a bridge on a unix socket', async (t) => {
-  const path = join(t.testdir(), 'socks')
+  // `t.testdir()` has longer paths than a unix socket can have.
+  const folder = await mkdtemp(join(tmpdir(), 'nc-'))
+  t.teardown(() => rm(folder, { recursive: true, force: true }))
+  const path = join(folder, 'socks')
   const { p, list } = await proxied({ path })
   for (const [argv, env] of [
     [['--via', `unix:${path}`], {}],
@@ -254,6 +258,78 @@ t.test('what is no proxy, hangs up, or breaks off', async (t) => {
   t.equal(await talk.over, 0, 'a reader who goes is no error')
 })
 
+t.test('a proxy that keeps silent: one line, after the time that was said', async (t) => {
+  // Of the test's own: it goes off when the proxy has heard what it is to hear.
+  const impatient = (argv: string[], env: Record<string, string> = {}) => {
+    let fire = (): void => {}
+    let set = 0
+    const waits: number[] = []
+    let err = ''
+    const stdio = new Streams().hear()
+    const over = nc(argv, {
+      stdio,
+      env,
+      stderr: (line) => {
+        err += line
+      },
+      setTimer: (callback, ms) => {
+        fire = callback
+        set++
+        waits.push(ms)
+        return () => void set--
+      },
+    })
+    return { stdio, over, waits, fire: () => fire(), err: () => err, set: () => set }
+  }
+  const silent = await tcpServer(() => {})
+  t.teardown(() => silent.close())
+  const place = `127.0.0.1:${silent.port}`
+  for (const [argv, env] of [
+    [['--via', place], {}],
+    [[], { ALL_PROXY: `http://${place}` }],
+  ] as const) {
+    const one = impatient([...argv, 'h:1'], env)
+    one.fire()
+    t.equal(await one.over, 3)
+    t.equal(
+      one.err(),
+      `sstp-socks nc: the proxy on ${place} does not answer within 60 s (--timeout): say with --via where the SOCKS proxy is\n`,
+    )
+    t.same(one.waits, [60_000])
+    t.equal(one.set(), 0)
+  }
+  for (const [said, ms] of [
+    ['90', 90_000],
+    ['1500ms', 1500],
+    ['2m', 120_000],
+  ] as const) {
+    let asked = false
+    const server = await scripted([Uint8Array.of(5, 0)], (text) => {
+      asked ||= text.includes('h')
+    })
+    const one = impatient(['--via', `${server.port}`, '--timeout', said, 'h:1'])
+    await until(() => asked)
+    one.fire()
+    t.equal(await one.over, 16)
+    t.match(
+      one.err(),
+      `h:1: the proxy on 127.0.0.1:${server.port} has not made a connection within ${ms / 1000} s`,
+    )
+    t.match(one.err(), /^[^\n]+\n$/)
+    t.same(one.waits, [ms])
+  }
+  const { p, list, via } = await proxied()
+  const well = impatient(['--via', via, `${ORIGIN}:22`])
+  await until(() => list.length === 1)
+  list[0]?.say('hello')
+  await until(() => well.stdio.text === 'hello')
+  t.equal(well.set(), 0, 'a connection that stands has no limit')
+  list[0]?.flow.end()
+  well.stdio.input.end()
+  t.equal(await well.over, 0)
+  await p.stop()
+})
+
 t.test('usage', async (t) => {
   const cases: [string[], RegExp][] = [
     [[], /HOST:PORT is missing/],
@@ -268,6 +344,9 @@ t.test('usage', async (t) => {
     [['--via', 'a:1', '--via=b:1', 'h:1'], /given twice/],
     [['--via', '::1:1', 'h:1'], /--via: "::1:1" is not/],
     [[`${'x'.repeat(256)}:1`], /is not a host/],
+    [['--timeout', 'soon', 'h:1'], /--timeout: "soon" is not a time from 1 to 600 seconds/],
+    [['--timeout', '999ms', 'h:1'], /--timeout: "999ms" is not a time/],
+    [['--timeout=11m', 'h:1'], /--timeout: "11m" is not a time/],
   ]
   for (const [argv, line] of cases) {
     const { over, err } = start(argv)
@@ -340,7 +419,9 @@ t.test('as a process, with pipes', async (t) => {
   const { p, list, via } = await proxied()
   const child = spawn(process.execPath, [...process.execArgv, MAIN, 'nc', '--via', via, `${ORIGIN}:22`])
   const err = text(child.stderr)
-  await until(() => list.length === 1, 'a connection')
+  // However long it takes to start.
+  while (list.length === 0 && child.exitCode === null) await new Promise((resolve) => setImmediate(resolve))
+  t.equal(list.length, 1, 'a connection')
   list[0]?.say('banner')
   list[0]?.flow.end()
   t.equal(await text(child.stdout), 'banner', 'the end is seen while it still runs')
@@ -348,7 +429,8 @@ t.test('as a process, with pipes', async (t) => {
   child.stdin.end('the rest')
   const [status] = await once(child, 'exit')
   t.equal(status, 0)
-  t.equal(list[0]?.text, 'the rest')
+  // Its end may be told of before the bridge has read what it sent.
+  await until(() => list[0]?.text === 'the rest', 'the rest')
   t.equal(await err, '')
   await p.stop()
 })

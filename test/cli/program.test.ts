@@ -3,6 +3,7 @@ import { createRequire } from 'node:module'
 import { join } from 'node:path'
 import t from 'tap'
 import { describeError, EXIT, exitStatus, Interrupted, listenError, OutputError } from '../../src/cli/exit.js'
+import { pingOptions, serveOptions, tunnelOptions } from '../../src/cli/options.js'
 import { UsageError } from '../../src/config/errors.js'
 import { AccountsError } from '../../src/gateway/accounts.js'
 import { PoolError } from '../../src/gateway/address-pool.js'
@@ -100,6 +101,27 @@ t.test('the options of every command are in its help', async (t) => {
     const shown = [...world.out.matchAll(/^ {2,6}(?:-\w, )?--([a-z0-9-]+)/gm)].map(([, name]) => name)
     t.same(shown.sort(), [...names.split(' '), 'help', 'version'].sort(), command)
   }
+})
+
+t.test('a time that the help gives as an example is taken', async (t) => {
+  let found = 0
+  for (const [argv, options] of [
+    [['ping', 'vpn', 'host'], { ...tunnelOptions, ...pingOptions }],
+    // No such accounts: the next thing that is looked at.
+    [['serve', '--accounts', '/no/such'], serveOptions],
+  ] as const) {
+    for (const [name, { describe = '' }] of Object.entries(options)) {
+      const [, example] = / or like (\d+(?:ms|s|m))\b/.exec(describe) ?? []
+      if (example === undefined) continue
+      const world = new World()
+      world.failure = new CallError('tcp', 'unreachable', 'X', 'x')
+      await world.run(...argv, `--${name}`, example)
+      t.match(world.err, /\[X\]|ENOENT|--radius-timeout: .*--radius/, `--${name} ${example}`)
+      t.notMatch(world.err, /out of range|not a time/)
+      found++
+    }
+  }
+  t.equal(found, 4)
 })
 
 t.test('wrong use: status 2, one line, and nothing is started', async (t) => {

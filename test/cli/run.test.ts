@@ -197,14 +197,13 @@ t.test('signals', async (t) => {
     const file = join(folder, `ready${count++}`)
     const world = new World()
     world.terminal = terminal
-    let started: Child | undefined
-    world.onChild = (child) => {
-      started = child
-    }
+    const started = new Promise<Child>((resolve) => {
+      world.onChild = resolve
+    })
     const over = world.run('run', 'vpn', ...script(`${code};${READY};setInterval(() => {}, 1000)`), file)
     await appears(file)
-    if (started === undefined) throw new Error('no child')
-    act(world, started)
+    // It may be ready before the turn in which we are told of it.
+    act(world, await started)
     return { status: await over, world }
   }
   for (const [name, status] of [
