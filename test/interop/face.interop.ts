@@ -4,7 +4,7 @@
  */
 import { createHash } from 'node:crypto'
 import { createSocket, type Socket as UdpSocket } from 'node:dgram'
-import { once } from 'node:events'
+import { on, once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
 import t from 'tap'
@@ -213,19 +213,27 @@ function fromInside(port: number, text: string): Promise<string> {
 
 /**
  * Asks until an answer comes: what Linux answers first with more than a packet is lost, that is how it learns the MTU of
- * the path.
+ * the path. A question that was asked again may be answered twice, and the second answer comes when the next question has
+ * been asked; that one is of another length.
  */
 async function ask(socket: UdpSocket, data: Buffer, to: Endpoint): Promise<Buffer> {
-  const answer = once(socket, 'message', { signal: AbortSignal.timeout(10_000) })
+  const answer = answered(socket, data.length)
   const send = () => socket.send(data, to.port, to.address)
   const again = setInterval(send, 2000)
   send()
   try {
-    const [message] = await answer
-    return message as Buffer
+    return await answer
   } finally {
     clearInterval(again)
   }
+}
+
+/** The next datagram of that length. */
+async function answered(socket: UdpSocket, length: number): Promise<Buffer> {
+  for await (const [message] of on(socket, 'message', { signal: AbortSignal.timeout(10_000) })) {
+    if (message.length === length) return message
+  }
+  throw new Error('no answer')
 }
 
 function pattern(size: number): Buffer {

@@ -1,41 +1,53 @@
 /**
  * The bridge beside Linux's own SSTP client, over the lab's server and the same path: a taste of what
- * bench/kernel/lab.mjs measures at length. What is asserted leaves room for noise; the table is in the docs.
+ * bench/kernel/lab.mjs measures at length. The table is in the docs.
+ *
+ * What is asserted must not be a matter of luck, nor of what else the machine does. So the path is so long that its round
+ * trips and not the processors make the time, and the better of two transfers counts; and where packets are lost they are
+ * the same ones for both, and what counts is how many more it takes, since a few round trips more or less are chance.
  */
 import { createHash } from 'node:crypto'
 import t from 'tap'
-import { Race, type Transfer, type Way, type Weather, type Who } from './kernel/race.js'
+import { Race, type Way, type Who } from './kernel/race.js'
 
-const CELLS: readonly { weather: Weather; way: Way; bytes: number }[] = [
-  { weather: { delay: 10, loss: 1 }, way: 'download', bytes: 3 << 18 },
-  { weather: { delay: 10, loss: 1 }, way: 'upload', bytes: 3 << 18 },
-  { weather: { delay: 50 }, way: 'upload', bytes: 1 << 20 },
+/** Milliseconds each way. */
+const DELAY = 150
+/** One of `every` packets of each direction is lost; 0: none. */
+const CELLS: readonly { way: Way; bytes: number; every: number }[] = [
+  { way: 'download', bytes: 1 << 20, every: 0 },
+  { way: 'upload', bytes: 1 << 20, every: 0 },
+  { way: 'download', bytes: 1 << 19, every: 100 },
+  { way: 'upload', bytes: 1 << 19, every: 100 },
 ]
-/** At the same time, twice: the loss of one packet decides much. */
-const TRANSFERS = 4
+const TURNS: readonly Who[] = ['ours', 'kernel', 'kernel', 'ours']
 
 const race = await Race.start()
 t.teardown(() => race.close())
 await race.connectKernel()
+await race.weather({ delay: DELAY })
 const settings = await race.settings()
 t.match(settings, /tcp_congestion_control = cubic/, 'the inner host sends with CUBIC')
 
-const median = (values: readonly number[]) => [...values].sort((a, b) => a - b)[values.length >> 1] ?? 0
-
-for (const { weather, way, bytes } of CELLS) {
-  await t.test(`${way}, ${JSON.stringify(weather)}`, async (t) => {
-    await race.weather(weather)
-    const done: Record<Who, Transfer[]> = { ours: [], kernel: [] }
-    for (const who of ['ours', 'kernel', 'kernel', 'ours'] as const) {
-      done[who].push(...(await race.transfer(who, way, bytes, TRANSFERS)))
+for (const { way, bytes, every } of CELLS) {
+  await t.test(`${way}, ${every > 0 ? `one of ${every} packets lost` : 'no losses'}`, async (t) => {
+    const sent = createHash('sha256').update(race.data.subarray(0, bytes)).digest('hex')
+    const rates: Record<Who, number> = { ours: 0, kernel: 0 }
+    const packets: Record<Who, number> = { ours: 0, kernel: 0 }
+    for (const who of TURNS) {
+      await race.everyLost(every)
+      for (const { ms, sha256 } of await race.transfer(who, way, bytes)) {
+        if (way === 'upload') t.equal(sha256, sent, 'what arrived is what was sent')
+        const rate = (bytes * 8) / ms / 1000
+        const passed = (await race.passed())[way]
+        t.comment(`${who}: ${rate.toFixed(2)} Mbit/s, ${passed} packets`)
+        rates[who] = Math.max(rates[who], rate)
+        packets[who] += passed
+      }
     }
-    if (way === 'upload') {
-      const sent = createHash('sha256').update(race.data.subarray(0, bytes)).digest('hex')
-      for (const { sha256 } of done.ours) t.equal(sha256, sent, 'what arrived is what was sent')
-    }
-    const rate = (who: Who) => median(done[who].map((d) => (d.bytes * 8) / d.ms / 1000))
-    const [ours, kernel] = [rate('ours'), rate('kernel')]
-    t.comment(`${ours.toFixed(2)} and ${kernel.toFixed(2)} Mbit/s: ${(ours / kernel).toFixed(2)}`)
-    t.ok(ours > 0.7 * kernel, 'the bridge keeps up with the kernel')
+    t.comment(
+      `${(rates.ours / rates.kernel).toFixed(2)} of the rate, ${packets.ours / packets.kernel} of the packets`,
+    )
+    if (every === 0) t.ok(rates.ours > 0.7 * rates.kernel, 'the bridge keeps up with the kernel')
+    else t.ok(packets.ours < 1.3 * packets.kernel, 'what is lost costs the bridge no more than the kernel')
   })
 }

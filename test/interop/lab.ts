@@ -83,7 +83,13 @@ export class Lab {
 
   /** Boots the server guest anew with this authentication method; its logs start empty. */
   async up(auth: LabAuth, ...more: readonly string[]): Promise<Facts> {
-    const { stdout } = await this.#script(['up', `auth=${auth}`, ...more])
+    const up = () => this.#script(['up', `auth=${auth}`, ...more])
+    const { stdout } = await up().catch((error: Error) => {
+      // The script gives its kernel 20 s; nobody has met the server yet.
+      if (!error.message.includes('the server guest did not come up')) throw error
+      process.stderr.write(`starting another server guest: ${error.message}\n`)
+      return up()
+    })
     const facts: Facts = JSON.parse(stdout)
     if (!facts.up) throw new Error(`the lab did not come up: ${stdout}`)
     return facts
@@ -116,7 +122,8 @@ export class Lab {
       // In one of a dozen guests sstpc stops behind its TCP connect: no TLS, no answer to a refusal, its log ends
       // there. Such a guest never met the server, so another one is started. Whoever got further has a result.
       if (done.code !== 125 || attempt === 4) return done
-      if (!/ Connected to \S+\s*$/.test(await this.clientLog('sstpc'))) return done
+      const booted = !done.stderr.includes('the client guest did not come up')
+      if (booted && !/ Connected to \S+\s*$/.test(await this.clientLog('sstpc'))) return done
       process.stderr.write(`the client's guest stopped in front of TLS, starting another:\n${done.stderr}\n`)
     }
   }

@@ -214,6 +214,23 @@ export class Race {
     await must('bash', [labScript(), 'net', `delay=${w.delay}`, ...more])
   }
 
+  /** Of each direction the server loses one of `n` packets, the last of them; 0: none. Counts from now on. */
+  async everyLost(n: number): Promise<void> {
+    const rules = ['-F', '-A FORWARD -o lan0', '-A FORWARD -o ppp+']
+    const nth = `-m statistic --mode nth --every ${n} --packet ${n - 1} -j DROP`
+    if (n > 0) rules.push(`-A FORWARD -o lan0 ${nth}`, `-A FORWARD -o ppp+ ${nth}`)
+    await this.lab.exec('server', 'sh', '-ec', rules.map((rule) => `iptables-legacy ${rule}`).join('\n'))
+  }
+
+  /** Packets that have come to the server since, those that it lost too. */
+  async passed(): Promise<Record<Way, number>> {
+    const rules = await this.lab.exec('server', 'iptables-legacy', '-nvxL', 'FORWARD')
+    const [upload = Number.NaN, download = Number.NaN] = [...rules.matchAll(/^ +(\d+) /gm)].map((m) =>
+      Number(m[1]),
+    )
+    return { upload, download }
+  }
+
   /** So many transfers at the same time by one of the two. */
   transfer(who: Who, way: Way, bytes: number, count = 1): Promise<Transfer[]> {
     if (bytes > LARGEST) throw new RangeError(`${bytes} octets: at most ${LARGEST}`)

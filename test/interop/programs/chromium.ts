@@ -28,6 +28,8 @@ export class Chromium {
   readonly #commands: Writable
   readonly #waiting = new Map<number, (m: Message) => void>()
   readonly #listeners = new Set<(m: Message) => void>()
+  /** Loaders of the documents that have loaded. */
+  readonly #loaded = new Set<unknown>()
   readonly #dead: Promise<never>
   readonly #exited: Promise<void>
   #stderr = ''
@@ -69,16 +71,15 @@ export class Chromium {
     const { targetId } = await this.ask('Target.createTarget', { url: 'about:blank' })
     const { sessionId } = await this.ask('Target.attachToTarget', { targetId, flatten: true })
     await this.ask('Page.enable', {}, String(sessionId))
+    await this.ask('Page.setLifecycleEventsEnabled', { enabled: true }, String(sessionId))
     return String(sessionId)
   }
 
-  /** Loads a page and waits for its load event; why it could not, if it could not. */
+  /** Loads a page and waits for its load event, not that of the page before; why it could not, if it could not. */
   async load(sessionId: string, url: string): Promise<string | undefined> {
-    const loaded = this.event('Page.loadEventFired')
-    loaded.catch(() => {}) // nobody waits for it if there is no page
-    const { errorText } = await this.ask('Page.navigate', { url }, sessionId)
+    const { errorText, loaderId } = await this.ask('Page.navigate', { url }, sessionId)
     if (errorText !== undefined) return String(errorText)
-    await loaded
+    if (!this.#loaded.has(loaderId)) await this.event('Page.lifecycleEvent', () => this.#loaded.has(loaderId))
     return undefined
   }
 
@@ -133,6 +134,7 @@ export class Chromium {
     this.#text = parts.pop() ?? ''
     for (const part of parts) {
       const m = JSON.parse(part) as Message
+      if (m.method === 'Page.lifecycleEvent' && m.params?.name === 'load') this.#loaded.add(m.params.loaderId)
       if (m.id === undefined) for (const listener of [...this.#listeners]) listener(m)
       else this.#waiting.get(m.id)?.(m)
     }

@@ -44,6 +44,15 @@ all().then((text) => text, (error) => 'failed: ' + error.message)
   .finally(() => fetch('/report', { method: 'POST', body: result.textContent }))`
 
 const held = new Set()
+let reported = false
+
+/** A page has its frame when its script has reported: either request may come first. */
+function release() {
+  if (!reported || held.size === 0) return
+  for (const waiting of held) waiting.end('reported')
+  held.clear()
+  reported = false
+}
 
 /** The CGI of git (git-http-backend(1)). */
 function git(request, response, url) {
@@ -139,10 +148,11 @@ function answer(request, response) {
         JSON.stringify({ protocol: secure ? 'https' : 'http', method: request.method }),
       )
     case '/hold':
-      return void held.add(response)
+      held.add(response)
+      return release()
     case '/report':
-      for (const waiting of held) waiting.end('reported')
-      held.clear()
+      reported = true
+      release()
       request.resume()
       return void response.end()
     case '/download':

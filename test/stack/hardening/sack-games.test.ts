@@ -142,6 +142,11 @@ t.test('duplicates without end do not open the window without end', async (t) =>
   }
 })
 
+/** Of this process: what else the machine has to do is not counted. */
+function milliseconds({ user, system }: NodeJS.CpuUsage): number {
+  return (user + system) / 1000
+}
+
 t.test('a full window in flight, and thousands of tiny blocks: bounded work for each', async (t) => {
   const { d, c, una } = inFlight(t, 8_000_000)
   const flight = Number(c.info().flight)
@@ -149,7 +154,7 @@ t.test('a full window in flight, and thousands of tiny blocks: bounded work for 
   const held = d.stack.held.bytes
   const random = new SeededRandom(77)
   const segments = Math.floor(flight / MSS)
-  const begin = performance.now()
+  const begin = process.cpuUsage()
   for (let i = 0; i < 1000; i++) {
     const sack = [0, 1, 2].map(() => {
       const from = una + MSS * (1 + random.below(segments - 2)) + random.below(MSS)
@@ -158,16 +163,16 @@ t.test('a full window in flight, and thousands of tiny blocks: bounded work for 
     d.in({ flags: 'A', seq: 1, ack: una, window: 65535, sack })
     d.drain()
   }
-  const tiny = performance.now() - begin
+  const tiny = milliseconds(process.cpuUsage(begin))
   let out = d.forget().length
   // Every second segment: as many holes as there can be, each report with a new one.
-  const middle = performance.now()
+  const middle = process.cpuUsage()
   for (let i = 1; i <= 1000; i++) {
     const from = una + MSS * 2 * (i % (segments >>> 1))
     d.in({ flags: 'A', seq: 1, ack: una, window: 65535, sack: [[from + MSS, from + 2 * MSS]] })
     d.drain()
   }
-  const holes = performance.now() - middle
+  const holes = milliseconds(process.cpuUsage(middle))
   out += d.forget().length
   t.ok(tiny < 10_000, `${tiny.toFixed(0)} us for each report of tiny blocks`)
   t.ok(holes < 10_000, `${holes.toFixed(0)} us for each report of a hole`)

@@ -10,7 +10,7 @@ t.test('single octets all over a window of 8 MiB', async (t) => {
   const d = new Dialogue(t, { limits: LIMITS })
   const c = d.open({ shift: 7, sackOk: true })
   const other = d.stack.held.bytes
-  const begin = performance.now()
+  const begin = process.cpuUsage()
   let answers = 0
   for (let i = 0; i < 10_000; i++) {
     // Every 839th octet: no two touch, and every block of the buffer would be touched.
@@ -22,7 +22,9 @@ t.test('single octets all over a window of 8 MiB', async (t) => {
   t.ok(answers <= 10_000, `${answers} answers`)
   // 64 ranges may each lie in a block of its own.
   t.ok(d.stack.held.bytes - other <= 64 * 65536 + (1 << 20), `${d.stack.held.bytes} octets held`)
-  t.ok(performance.now() - begin < 10_000)
+  // In microseconds of this process: what else the machine has to do is not counted.
+  const { user, system } = process.cpuUsage(begin)
+  t.ok(user + system < 10_000_000)
   // What is in order is still taken, all of it.
   const want = 2_000_000
   let text = 0
