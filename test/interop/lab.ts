@@ -35,6 +35,9 @@ export interface Facts {
 /** How pppd in the guest is to authenticate; `any`: EAP first, then what the client asks for. */
 export type LabAuth = 'mschapv2' | 'chap' | 'pap' | 'eap' | 'eap-tls' | 'any'
 
+/** The log of an sstpc that has done nothing behind its TCP connect. */
+const STOPPED = / Connected to \S+\s*(?:\n.* Terminating on Terminated \(15\)\s*)?$/
+
 /**
  * The lab of real peers: sstp-server and pppd, or sstpc and pppd, in User Mode Linux guests. It lies beside the
  * project, or where SSTP_SOCKS_LAB says. Needs root. What is missing is an error, never a skip.
@@ -119,11 +122,12 @@ export class Lab {
       run('bash', [join(this.#dir, 'linux.sh'), ...args], { env: this.#env, timeout: 240_000 })
     for (let attempt = 1; ; attempt++) {
       const done = await start()
-      // In one of a dozen guests sstpc stops behind its TCP connect: no TLS, no answer to a refusal, its log ends
-      // there. Such a guest never met the server, so another one is started. Whoever got further has a result.
+      // In one of a dozen guests sstpc stops behind its TCP connect: no TLS, no answer to a refusal, its log ends there,
+      // or with pppd's SIGTERM. Such a guest never met the server, so another one is started. Whoever got further has
+      // a result.
       if (done.code !== 125 || attempt === 4) return done
       const booted = !done.stderr.includes('the client guest did not come up')
-      if (booted && !/ Connected to \S+\s*$/.test(await this.clientLog('sstpc'))) return done
+      if (booted && !STOPPED.test(await this.clientLog('sstpc'))) return done
       process.stderr.write(`the client's guest stopped in front of TLS, starting another:\n${done.stderr}\n`)
     }
   }
