@@ -148,3 +148,16 @@ export class Conversation {
     this.authenticator.close()
   }
 }
+
+/** A wire on which the answer to the first Start is lost, to a server that gives what it repeats a number of its own. */
+export function renumbered(method: number): NonNullable<ConversationOptions['wire']> {
+  let starts = 0
+  const other = (p: Uint8Array): Uint8Array =>
+    Uint8Array.from(p, (octet, i) => (i === 1 ? octet ^ 0x80 : octet))
+  return (p, from) => {
+    if (p[4] !== method) return [p]
+    if (from === 'authenticator' && p[5] !== undefined && (p[5] & 0x20) !== 0) starts += 1
+    if (starts === 1) return from === 'peer' ? [] : [p]
+    return [other(p)]
+  }
+}

@@ -24,7 +24,7 @@ export interface HeldTimer {
   readonly ms: number
   /** Runs out in `ms` from now. */
   start(ms: number): void
-  /** Never runs out any more. */
+  /** Never runs out from then on. */
   release(): void
 }
 

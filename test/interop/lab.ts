@@ -122,9 +122,9 @@ export class Lab {
       run('bash', [join(this.#dir, 'linux.sh'), ...args], { env: this.#env, timeout: 240_000 })
     for (let attempt = 1; ; attempt++) {
       const done = await start()
-      // In one of a dozen guests sstpc stops behind its TCP connect: no TLS, no answer to a refusal, its log ends there,
-      // or goes on with pppd's SIGTERM. Such a guest never met the server, so another one is started. Whoever got further has
-      // a result.
+      // In one of a dozen guests sstpc stops behind its TCP connect: no TLS, no answer to a refusal; its log ends there,
+      // or goes on with pppd's SIGTERM. Such a guest never met the server, so another one is started. Whoever got
+      // further has a result.
       if (done.code !== 125 || attempt === 4) return done
       const booted = !done.stderr.includes('the client guest did not come up')
       if (booted && !STOPPED.test(await this.clientLog('sstpc'))) return done

@@ -4,7 +4,12 @@ import { eapTlsAuthenticator, eapTlsPeer } from '../../../../src/ppp/auth/eap/ea
 import { hlakOf } from '../../../../src/ppp/auth/eap/method.js'
 import { type EapTrust, eapClientTls, eapServerTls } from '../../../../src/transport/eap-trust.js'
 import { readIdentity } from '../../../../src/transport/tls-identity.js'
-import { Conversation, type ConversationOptions, fixture } from '../../../helpers/eap-conversation.js'
+import {
+  Conversation,
+  type ConversationOptions,
+  fixture,
+  renumbered,
+} from '../../../helpers/eap-conversation.js'
 import { toHex } from '../../../helpers/ppp.js'
 
 type Version = 'TLSv1.2' | 'TLSv1.3'
@@ -43,19 +48,6 @@ function conversation(cast: Cast, more: Partial<ConversationOptions> = {}): Conv
     authenticator: (watch) => [eapTlsAuthenticator(watch(server))],
     ...more,
   })
-}
-
-/** A wire on which the answer to the first Start is lost, to a server that gives what it repeats a number of its own. */
-function renumbered(method: number) {
-  let starts = 0
-  const other = (p: Uint8Array): Uint8Array =>
-    Uint8Array.from(p, (octet, i) => (i === 1 ? octet ^ 0x80 : octet))
-  return (p: Uint8Array, from: string): Uint8Array[] => {
-    if (p[4] !== method) return [p]
-    if (from === 'authenticator' && p[5] !== undefined && (p[5] & 0x20) !== 0) starts += 1
-    if (starts === 1) return from === 'peer' ? [] : [p]
-    return [other(p)]
-  }
 }
 
 for (const version of ['TLSv1.2', 'TLSv1.3'] as const) {

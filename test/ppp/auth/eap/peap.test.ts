@@ -12,6 +12,7 @@ import {
   Conversation,
   type ConversationOptions,
   fixture,
+  renumbered,
   type Watch,
 } from '../../../helpers/eap-conversation.js'
 import { seededRandom } from '../../../helpers/ppp.js'
@@ -78,19 +79,6 @@ function conversation(cast: Cast = {}, more: Partial<ConversationOptions> = {}):
     ],
     ...more,
   })
-}
-
-/** A wire on which the answer to the first Start is lost, to a server that gives what it repeats a number of its own. */
-function renumbered(method: number) {
-  let starts = 0
-  const other = (p: Uint8Array): Uint8Array =>
-    Uint8Array.from(p, (octet, i) => (i === 1 ? octet ^ 0x80 : octet))
-  return (p: Uint8Array, from: string): Uint8Array[] => {
-    if (p[4] !== method) return [p]
-    if (from === 'authenticator' && p[5] !== undefined && (p[5] & 0x20) !== 0) starts += 1
-    if (starts === 1) return from === 'peer' ? [] : [p]
-    return [other(p)]
-  }
 }
 
 t.test('a second Start with another identifier is answered, not waited out', async (t) => {
