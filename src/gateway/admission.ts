@@ -72,13 +72,17 @@ export class Admission<T> {
 /**
  * What counts as one source: an IPv4 address, or the /64 of an IPv6 address, all of which one customer has
  * (RFC 6177), written as RFC 5952 has it: a rule of a firewall can be made of it. The host itself is no customer's
- * network. An IPv4 address counts as such in IPv6 clothes too. Empty if the text is none.
+ * network, nor is fe80::/64, which all neighbours share. An IPv4 address counts as such in IPv6 clothes too, mapped
+ * or translated (RFC 6052 2.1). Empty if the text is none.
  */
 export function sourceOf(address: string | undefined): string {
   const ip = IpAddress.parse((address ?? '').replace(/%.*$/, ''))
   if (ip === undefined) return ''
-  if (ip.family === 4 || ip.isLoopback) return ip.toString()
-  if (ip.w0 === 0 && ip.w1 === 0 && ip.w2 === 0xffff) {
+  if (ip.family === 4 || ip.isLoopback || ip.isLinkLocal) return ip.toString()
+  if (
+    (ip.w0 === 0 && ip.w1 === 0 && ip.w2 === 0xffff) ||
+    (ip.w0 === 0x64ff9b && ip.w1 === 0 && ip.w2 === 0)
+  ) {
     return [24, 16, 8, 0].map((shift) => (ip.w3 >>> shift) & 0xff).join('.')
   }
   return `${IpAddress.v6(ip.w0, ip.w1, 0, 0)}/64`

@@ -143,6 +143,8 @@ export class ClientCall implements CallOwner, EgressTcpHost {
   private early = 0
   /** Passwords that were looked at, and are charged to its address until one is right. */
   private tries = 0
+  /** By the name that the last of them was charged to: a RADIUS server may call the user something else. */
+  private triedAs = ''
   /** When the set-up must be further than it is; Infinity once it is done. */
   private setUpBy = Number.POSITIVE_INFINITY
   private quiet: boolean
@@ -291,7 +293,7 @@ export class ClientCall implements CallOwner, EgressTcpHost {
       case 'closing':
       case 'closed':
         if (event.error !== undefined) this.reason ||= event.error.message
-        this.cause ??= event.error === undefined ? TerminateCause.USER_REQUEST : TerminateCause.NAS_ERROR
+        this.cause ??= terminateCause(event.error?.code)
         if (event.type === 'closed') this.finish()
         return
       default:
@@ -319,6 +321,7 @@ export class ClientCall implements CallOwner, EgressTcpHost {
       case 'ipv6-up':
         this.router?.up(event.local, this.driver.now())
         this.interfaceId = event.peer
+        this.stack.setMtu(this.call.ppp.mtu)
         if (!this.told) this.ipv4By = this.driver.now() + (this.ipv4Expected ? IPV4_GRACE : 0)
         return
       case 'ipv6-down':
@@ -360,6 +363,7 @@ export class ClientCall implements CallOwner, EgressTcpHost {
     const refusal = guard.tried(source, user, this.driver.now())
     if (refusal === undefined) {
       this.tries++
+      this.triedAs = user
       return true
     }
     const [code, message] =
@@ -378,7 +382,7 @@ export class ClientCall implements CallOwner, EgressTcpHost {
     this.user = user
     this.auth = method
     this.stranger = false
-    if (this.tries > 0) this.context.guard.succeeded(this.guest.source, user, this.driver.now())
+    if (this.tries > 0) this.context.guard.succeeded(this.guest.source, this.triedAs, this.driver.now())
     this.tries = 0
     if (this.quiet) {
       this.quiet = false
@@ -451,8 +455,8 @@ export class ClientCall implements CallOwner, EgressTcpHost {
         return { octetsIn: bytesIn, octetsOut: bytesOut, packetsIn, packetsOut }
       },
       mayTry: (user) => this.tried(user),
-      untried: (user) => {
-        this.withdraw(user)
+      untried: (user, counts) => {
+        if (!counts) this.withdraw(user)
         // By PPP's own means the client would hear that its password is wrong, and never try it again.
         this.giveUp('no RADIUS server could be asked')
       },

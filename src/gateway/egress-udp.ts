@@ -9,6 +9,8 @@ const IDLE = 120_000
 const SWEEP = 15_000
 /** Flows of one client: each costs a socket of the host. */
 const MAX_FLOWS = 256
+/** When there are as many, a new one takes the place of whichever has been quiet longest, and for so long. */
+const SPARED = 10_000
 /** Octets that wait until a socket is connected: what one turn of the event loop brings. */
 const MAX_WAITING = 65_536
 /** Octets that wait in a socket for the host to take them; Node itself knows no bound. */
@@ -44,6 +46,8 @@ export class EgressUdp {
   private readonly flows = new Map<number, UdpFlowState[]>()
   private count = 0
   private sweepAt = Number.POSITIVE_INFINITY
+  /** Before that no flow has been quiet for {@link SPARED}. */
+  private roomAt = 0
   private closed = false
 
   constructor(stack: NetStack, any: UdpSocket, policy: Policy, dns: DnsForwarder, host: EgressUdpHost) {
@@ -95,7 +99,7 @@ export class EgressUdp {
     const key = hash(d.from, d.to)
     let flow = this.find(key, d)
     if (flow === undefined) {
-      if (this.count >= MAX_FLOWS) {
+      if (this.count >= MAX_FLOWS && !this.makeRoom(now)) {
         this.stack.counters.datagramsDropped++
         return
       }
@@ -103,6 +107,19 @@ export class EgressUdp {
     }
     flow.lastUsed = now
     this.send(flow, d.data)
+  }
+
+  /** A client that asks each of its questions from another port (DNS) must not wait until the first is forgotten. */
+  private makeRoom(now: number): boolean {
+    if (now < this.roomAt) return false
+    let quietest: UdpFlowState | undefined
+    for (const flows of this.flows.values()) {
+      for (const flow of flows) if (flow.lastUsed < (quietest?.lastUsed ?? now)) quietest = flow
+    }
+    this.roomAt = (quietest?.lastUsed ?? now) + SPARED
+    if (quietest === undefined || now < this.roomAt) return false
+    this.drop(quietest)
+    return true
   }
 
   private find(key: number, d: Datagram): UdpFlowState | undefined {

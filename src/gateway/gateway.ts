@@ -31,7 +31,7 @@ export interface Gateway {
 
 /** A connection of a client that has not signed in. */
 interface Stranger {
-  /** `address:port`. */
+  /** `address:port`, for people. */
   readonly from: string
   readonly source: string
   readonly socket: Socket
@@ -84,7 +84,7 @@ export function listenGateway(options: GatewayOptions): Promise<Gateway> {
   const strangers = new Admission<Stranger>({ total, perSource })
   /** Of these, such in the TLS handshake. */
   const handshakes = new Admission<Stranger>({ total: share(total), perSource: share(perSource) })
-  /** Strangers by `address:port`, under which TLS knows them too. */
+  /** Strangers by both ends, under which TLS knows them too. */
   const byName = new Map<string, Stranger>()
   const calls = new Set<ClientCall>()
   /** Of these, such whose client has signed in. */
@@ -116,17 +116,18 @@ export function listenGateway(options: GatewayOptions): Promise<Gateway> {
       socket.destroy()
       return
     }
-    byName.set(stranger.from, stranger)
+    const name = bothEnds(socket)
+    byName.set(name, stranger)
     socket.once('close', () => {
       forget(stranger)
-      if (byName.get(stranger.from) === stranger) byName.delete(stranger.from)
+      if (byName.get(name) === stranger) byName.delete(name)
     })
     tls.emit('connection', socket)
   })
   tls.on('tlsClientError', (_error, socket) => socket.destroy())
   tls.on('secureConnection', (socket) => {
     socket.on('error', () => {})
-    const stranger = byName.get(`${socket.remoteAddress ?? ''}:${socket.remotePort ?? 0}`)
+    const stranger = byName.get(bothEnds(socket))
     if (stranger === undefined) {
       socket.destroy()
       return
@@ -254,6 +255,11 @@ export function listenGateway(options: GatewayOptions): Promise<Gateway> {
       })
     })
   })
+}
+
+/** What no two connections share: one port of a client's, or of its NAT's, may reach several addresses of ours. */
+function bothEnds({ remoteAddress, remotePort, localAddress }: Socket): string {
+  return `${remoteAddress ?? ''} ${remotePort ?? 0} ${localAddress ?? ''}`
 }
 
 function dnsBytes(text: string): Uint8Array {

@@ -25,13 +25,14 @@ class Bench {
   readonly clients: NetStack[] = []
   readonly udp: EgressUdp
   readonly dns: DnsForwarder
+  now = 1000
   private readonly any: UdpSocket
   private news: () => void = () => {}
 
   constructor(dnsPort = 53) {
     this.stack.addAddress(OWN)
     this.any = this.stack.openUdp({ any: true }) as UdpSocket
-    const host = { now: () => 1000, wake: () => this.news() }
+    const host = { now: () => this.now, wake: () => this.news() }
     this.dns = new DnsForwarder(host, [{ address: '127.0.0.1', port: dnsPort }])
     this.udp = new EgressUdp(this.stack, this.any, new Loopback(OWN, true), this.dns, host)
   }
@@ -47,11 +48,11 @@ class Bench {
   carry(): void {
     const b = new Uint8Array(1500)
     const out = (from: NetStack, to: readonly NetStack[]): void => {
-      for (let n = from.output(b, 0, 1000); n > 0; n = from.output(b, 0, 1000))
-        for (const stack of to) stack.input(b, 0, n, 1000)
+      for (let n = from.output(b, 0, this.now); n > 0; n = from.output(b, 0, this.now))
+        for (const stack of to) stack.input(b, 0, n, this.now)
     }
     for (const stack of this.clients) out(stack, [this.stack])
-    this.udp.ready(1000)
+    this.udp.ready(this.now)
     out(this.stack, this.clients)
   }
 
@@ -73,6 +74,9 @@ class Bench {
     this.dns.close()
   }
 }
+
+/** How many flows one client may have. */
+const MOST = 256
 
 async function server(
   onMessage: (data: Buffer, from: RemoteInfo, socket: Socket) => void,
@@ -139,6 +143,38 @@ t.test('idle flows go, others stay', async (t) => {
   t.equal(bench.udp.size, 0)
   t.equal(bench.udp.nextTimeout(), Number.POSITIVE_INFINITY)
   bench.close()
+})
+
+t.test('one port for each question: the quietest flow makes room for a new one', async (t) => {
+  const sink = await server(() => {})
+  const bench = new Bench()
+  const client = bench.client('192.168.30.2')
+  const say = (host: number): void => {
+    const address = ip(`10.0.${host >> 8}.${host & 255}`)
+    client.send(Buffer.from(`${host}`), { address, port: sink.port })
+    bench.carry()
+  }
+  for (let n = 1; n <= MOST; n++) {
+    if (n === 2) bench.now += 5_000
+    say(n)
+  }
+  t.equal(bench.udp.size, MOST)
+  t.equal(bench.stack.counters.datagramsDropped, 0)
+  say(MOST + 1)
+  t.equal(bench.stack.counters.datagramsDropped, 1, 'not in place of one that may still be answered')
+  bench.now += 5_000
+  say(MOST + 2)
+  t.equal(bench.stack.counters.datagramsDropped, 1, 'the first has been quiet for 10 s')
+  say(2)
+  t.equal(bench.stack.counters.datagramsDropped, 1, 'the others stay')
+  say(1)
+  t.equal(bench.stack.counters.datagramsDropped, 2)
+  bench.now += 5_000
+  say(1)
+  t.equal(bench.stack.counters.datagramsDropped, 2)
+  t.equal(bench.udp.size, MOST)
+  bench.close()
+  sink.socket.close()
 })
 
 t.test('what comes before the socket is connected waits in order, and is bounded', async (t) => {

@@ -151,6 +151,42 @@ t.test('strangers that say nothing, or nonsense, cost nothing but their connecti
   t.pass('and the gateway closes')
 })
 
+/** A connection from an address and port, and what is said to an SSTP request over it. */
+async function callFrom(localPort: number, host: string, port: number) {
+  const tcp = connectTcp({ host, port, localAddress: '127.0.0.1', localPort })
+  await new Promise<void>((resolve, reject) => {
+    tcp.once('connect', resolve)
+    tcp.once('error', reject)
+  })
+  return {
+    from: tcp.localPort ?? 0,
+    tcp,
+    async greet(): Promise<string> {
+      const tls = connectTls({ socket: tcp, rejectUnauthorized: false })
+      tls.on('error', () => {})
+      tls.write(`SSTP_DUPLEX_POST ${PATH} HTTP/1.1\r\nHost: x\r\n\r\n`)
+      return new Promise((resolve) => tls.once('data', (d: Buffer) => resolve(d.toString('latin1'))))
+    },
+  }
+}
+
+const oneLoopback = process.platform === 'darwin' && 'macOS has no 127.0.0.2'
+
+t.test('one port of a client, at two addresses of ours, is two clients', { skip: oneLoopback }, async (t) => {
+  // Two of eight may be in the TLS handshake.
+  const server = await gateway({ address: '0.0.0.0', maxPerAddress: 8 })
+  const first = await callFrom(0, '127.0.0.1', server.port)
+  const second = await callFrom(first.from, '127.0.0.2', server.port)
+  await until(() => server.strangers === 2, 'one of them was refused')
+  t.match(await first.greet(), /^HTTP\/1\.1 200 /)
+  t.match(await second.greet(), /^HTTP\/1\.1 200 /)
+  const more = [await callFrom(0, '127.0.0.1', server.port), await callFrom(0, '127.0.0.1', server.port)]
+  await until(() => server.strangers === 4, 'one that is through the handshake still has its place there')
+  for (const { tcp } of [first, second, ...more]) tcp.destroy()
+  await until(() => server.strangers === 0, 'one was not forgotten')
+  await server.close()
+})
+
 t.test('a far side that resets behind its data has not ended', async (t) => {
   const far = createTcp((socket) => {
     socket.on('error', () => {})

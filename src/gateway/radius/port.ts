@@ -78,12 +78,14 @@ export const openUdpPort: OpenPort = (server, owner) => {
     socket = createSocket(isIPv6(address) ? 'udp6' : 'udp4')
     socket.on('error', fail)
     socket.on('message', (packet) => owner.received(packet))
-    socket.connect(server.port, address, () => {
+    socket.once('connect', () => {
       if (closed) return
       ready = true
       for (const packet of early) socket?.send(packet, told)
       early = []
     })
+    // Without a callback: it would be told of failures too, instead of 'error'.
+    socket.connect(server.port, address)
   })
   const told = (error: Error | null): void => {
     if (error !== null) fail(error)

@@ -43,8 +43,8 @@ export interface SessionOwner {
   framed(): { readonly ipv4: Uint8Array | undefined; readonly interfaceId: Uint8Array | undefined }
   /** A log-in begins. False: it is to be refused without asking anybody. */
   mayTry(user: string): boolean
-  /** Nobody could be asked about it: it does not count. */
-  untried(user: string): void
+  /** Nobody could be asked. `counts`: a server had been asked before, and may have said what it thinks of it. */
+  untried(user: string, counts: boolean): void
   /** The server says that its password has expired: that is no wrong one. Its change is a try of its own. */
   expired(user: string): void
   warn(code: string, message: string): void
@@ -124,7 +124,7 @@ export class RadiusSession implements Authenticator {
   // ---------------------------------------------------------------- log-in
 
   ask(request: AuthRequest, onActivity: () => void): AuthPending {
-    const begins = request.kind !== 'eap' || u8(request.packet, 4) === EapType.IDENTITY
+    const begins = isFirst(request)
     if (begins) {
       this.#state = undefined
       this.#server = undefined
@@ -197,7 +197,8 @@ export class RadiusSession implements Authenticator {
   #judge(request: AuthRequest, outcome: Outcome): AuthVerdict {
     if (outcome.kind === 'failed') {
       this.#owner.warn('RADIUS_NO_ANSWER', outcome.message)
-      this.#owner.untried(request.user)
+      // Or a client could have its try back by an answer that no server takes, once it has heard what it guessed.
+      this.#owner.untried(request.user, !isFirst(request))
       return { kind: 'error', message: 'no RADIUS server could be asked' }
     }
     const { reply, server } = outcome
@@ -275,7 +276,7 @@ export class RadiusSession implements Authenticator {
     if (idleTimeout > 0) {
       this.#idle = idleTimeout * 1000
       this.#idleAt = now + this.#idle
-      this.#moved = this.#packets()
+      this.#moved = this.#owner.usage().packetsIn
     }
     if (interimInterval > 0 && this.#context.accounting !== undefined) {
       this.#interim = Math.max(interimInterval, MIN_INTERIM) * 1000
@@ -306,13 +307,14 @@ export class RadiusSession implements Authenticator {
       return TerminateCause.SESSION_TIMEOUT
     }
     if (now >= this.#idleAt) {
-      const packets = this.#packets()
-      if (packets === this.#moved) {
+      // Of the client's own: advertisements, and what strangers send it, go out whether or not it is there.
+      const { packetsIn } = this.#owner.usage()
+      if (packetsIn === this.#moved) {
         this.#idleAt = NEVER
         return TerminateCause.IDLE_TIMEOUT
       }
       // When in this time the last packet passed is not known: it counts from here.
-      this.#moved = packets
+      this.#moved = packetsIn
       this.#idleAt = now + this.#idle
     }
     if (now >= this.#interimAt) {
@@ -320,11 +322,6 @@ export class RadiusSession implements Authenticator {
       this.#account('interim', now)
     }
     return undefined
-  }
-
-  #packets(): number {
-    const { packetsIn, packetsOut } = this.#owner.usage()
-    return packetsIn + packetsOut
   }
 
   #account(kind: AccountingRecord['kind'], now: number, cause?: number): void {
@@ -383,6 +380,8 @@ export function terminateCause(code: string | undefined): number {
       return TerminateCause.USER_REQUEST
     case 'LCP_NO_ECHO':
     case 'NO_ANSWER':
+    case 'SSTP_HELLO_TIMEOUT':
+    case 'SSTP_CONNECTION_CLOSED':
       return TerminateCause.LOST_CARRIER
     default:
       return TerminateCause.NAS_ERROR
@@ -396,6 +395,11 @@ export function stationOf(address: string | undefined): string {
 
 function decided(verdict: AuthVerdict): AuthPending {
   return { verdict, cancel: () => {} }
+}
+
+/** It begins a log-in, and goes to whichever server. */
+function isFirst(request: AuthRequest): boolean {
+  return request.kind !== 'eap' || u8(request.packet, 4) === EapType.IDENTITY
 }
 
 /** What RADIUS cannot carry. */

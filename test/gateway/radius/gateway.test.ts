@@ -193,6 +193,14 @@ t.test('a password that has expired is no wrong one: its address is not locked f
   await close()
 })
 
+t.test('right passwords do not lock an account, whatever the server calls it', async (t) => {
+  const { open, close, events } = await setUp(t, () => [str(1, 'alice@lab.example')], { maxFailures: 1 })
+  for (let n = 0; n < 4; n++) await (await open('pap')).close()
+  await close()
+  const users = events.flatMap((e) => (e.type === 'up' ? [e.user] : []))
+  t.same(users, new Array(4).fill('alice@lab.example'))
+})
+
 t.test('255.255.255.254: any address will do', async (t) => {
   const { open, close } = await setUp(t, () => [[8, Buffer.from([255, 255, 255, 254])]])
   const tunnel = await open('mschapv2')

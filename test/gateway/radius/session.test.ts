@@ -54,7 +54,7 @@ function setUp(options: Partial<RadiusOptions> = {}) {
       world.tried.push(user)
       return world.allowed
     },
-    untried: (user) => world.withdrawn.push(user),
+    untried: (user, counts) => counts || world.withdrawn.push(user),
     expired: (user) => world.expired.push(user),
     warn: (code, message) => warnings.push(`${code} ${message}`),
   })
@@ -236,6 +236,21 @@ t.test('EAP refused, and answers that do not fit', async (t) => {
   t.match(await ask({ kind: 'eap', user: 'alice', packet: Buffer.alloc(4080, 2) }), { kind: 'error' })
 })
 
+t.test('a client that has heard of its guess cannot have its try back by what no server takes', async (t) => {
+  const { network, ask, world } = setUp()
+  const refused = Buffer.from([1, 2, 0, 9, 26, 4, 2, 0, 4])
+  network.script = (seen) => answer(seen, 11, [str(24, 's'), ...eap(refused)])
+  t.match(await ask({ kind: 'eap', user: 'alice', packet: identity }), { kind: 'challenge' })
+  t.match(await ask({ kind: 'eap', user: 'alice', packet: Buffer.alloc(4080, 2) }), { kind: 'error' })
+  network.script = () => undefined
+  t.match(await ask({ kind: 'eap', user: 'alice', packet: Buffer.from([2, 2, 0, 6, 26, 4]) }), {
+    kind: 'error',
+  })
+  t.same(world, { ...world, tried: ['alice'], withdrawn: [] })
+  t.match(await ask({ kind: 'eap', user: 'alice', packet: identity }), { kind: 'error' })
+  t.same(world.withdrawn, ['alice'], 'nobody had been asked')
+})
+
 t.test('a question where only yes or no can pass', async (t) => {
   const { network, ask, warnings } = setUp()
   network.script = (seen) => answer(seen, 11, [str(24, 's'), str(18, 'Your code?')])
@@ -403,6 +418,7 @@ t.test('Idle-Timeout', async (t) => {
   usage.packetsIn++
   t.equal(session.handleTimeout(clock.now()), undefined, 'something has passed')
   await clock.advance(60_000)
+  usage.packetsOut += 2
   t.equal(session.handleTimeout(clock.now()), TerminateCause.IDLE_TIMEOUT)
   t.equal(session.handleTimeout(clock.now()), undefined, 'once')
 })
