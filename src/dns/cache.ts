@@ -35,8 +35,10 @@ export class Cache {
     const positive = outcome.kind === 'found'
     const seconds = Math.min(outcome.ttl, positive ? this.#limits.maxTtl : this.#limits.maxNegativeTtl)
     if (!(seconds > 0)) return
-    const id = key(name, outcome.kind === 'absent' && outcome.nxdomain ? '*' : type)
+    const denied = outcome.kind === 'absent' && outcome.nxdomain && this.#speaksForAll(name, type, now)
+    const id = key(name, denied ? '*' : type)
     this.#entries.delete(id)
+    if (positive) this.#entries.delete(key(name, '*'))
     this.#entries.set(id, { outcome, expires: now + seconds * 1000 })
     if (this.#entries.size > this.#limits.entries) {
       const oldest = this.#entries.keys().next()
@@ -46,6 +48,16 @@ export class Cache {
 
   clear(): void {
     this.#entries.clear()
+  }
+
+  /**
+   * Whether NXDOMAIN is believed of the other types too. Not from servers that know one family of a name and deny
+   * the whole name for the other (RFC 4074 4.2), as routers do with names that they were given by hand.
+   */
+  #speaksForAll(name: string, type: HostType, now: number): boolean {
+    if (type === 'AAAA') return false
+    const other = this.#entries.get(key(name, 'AAAA'))
+    return other === undefined || other.expires <= now || other.outcome.kind !== 'found'
   }
 
   #take(id: string, now: number): Outcome | undefined {

@@ -62,17 +62,19 @@ export function readRequest(bytes: Uint8Array): Request | undefined {
   if (b.length < HEADER) return undefined
   const flags = b.readUInt16BE(2)
   if ((flags & FLAG_QR) !== 0) return undefined
+  const layout = layoutOf(b)
+  // RFC 6891 7: who understands it says so in every response.
+  const edns = layout !== undefined && layout.opt >= 0
   const bare = {
     id: b.readUInt16BE(0),
     flags,
     question: new Uint8Array(0),
-    edns: false,
-    size: MIN_SIZE,
+    edns,
+    size: edns ? Math.max(MIN_SIZE, b.readUInt16BE(layout.opt + 3)) : MIN_SIZE,
     dnssec: false,
     query: undefined,
     isMalformed: false,
   }
-  const layout = layoutOf(b)
   // Other opcodes may have no question (RFC 8490 5.4), or a zone in its place (RFC 2136 2.3).
   if ((flags & OPCODE) !== 0) {
     return { ...bare, isMalformed: layout === undefined, refusal: { rcode: Rcode.NOTIMP } }
@@ -81,12 +83,9 @@ export function readRequest(bytes: Uint8Array): Request | undefined {
     return { ...bare, isMalformed: true, refusal: { rcode: Rcode.FORMERR } }
   }
   const question = b.subarray(HEADER, layout.answers)
-  const edns = layout.opt >= 0
   const request = {
     ...bare,
     question,
-    edns,
-    size: edns ? Math.max(MIN_SIZE, b.readUInt16BE(layout.opt + 3)) : MIN_SIZE,
     dnssec: edns && (b.readUInt16BE(layout.opt + 7) & EDNS_DO) !== 0,
   }
   // RFC 6891 6.1.3: version 0 is the only one.
@@ -166,9 +165,13 @@ export function isPlain({ dnssec, flags }: Query): boolean {
   return !dnssec && (flags & FLAG_CD) === 0 && (flags & FLAG_RD) !== 0
 }
 
-/** Which of our own look-ups fits a query; undefined: none, it can only be handed on. */
+/**
+ * Which of our own look-ups fits a query; undefined: none, it can only be handed on. So can PTR records of other names
+ * than addresses', which are for names of services (RFC 6763 4.1), and no host's.
+ */
 export function hostTypeOf(query: Query): HostType | undefined {
   if (!/^[a-z0-9_-]+(?:\.[a-z0-9_-]+)*$/.test(query.name)) return undefined
+  if (query.type === TYPE_NUMBER.PTR && !REVERSE.test(query.name)) return undefined
   for (const type of ['A', 'AAAA', 'PTR'] as const) if (TYPE_NUMBER[type] === query.type) return type
   return undefined
 }
@@ -239,6 +242,7 @@ function lowerName(question: Uint8Array): Uint8Array {
   return lower
 }
 
+const REVERSE = /^[0-9a-f.-]+\.(?:in-addr|ip6)\.arpa$/
 const TYPE_IXFR = 251
 const TYPE_AXFR = 252
 const TYPE_ANY = 255

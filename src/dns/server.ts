@@ -1,6 +1,7 @@
 import { createSocket, type Socket as UdpSocket } from 'node:dgram'
 import { once, setMaxListeners } from 'node:events'
 import { createServer, isIPv6, type Server, type Socket } from 'node:net'
+import { type Clock, systemClock } from './clock.js'
 import type { DnsEvent } from './events.js'
 import { normalizeAddress } from './names.js'
 import { type Client, DnsService } from './service.js'
@@ -19,6 +20,8 @@ export interface DnsServerOptions {
   /** As in `ServiceOptions`. */
   readonly whenUp?: (signal: AbortSignal) => Promise<void>
   readonly limits?: Partial<DnsServerLimits>
+  /** Of the idle time. */
+  readonly clock?: Clock
   readonly onEvent?: (event: DnsEvent) => void
 }
 
@@ -84,6 +87,7 @@ class DnsServer implements DnsListener {
   readonly #service: DnsService
   readonly #allow: (address: string) => boolean
   readonly #limits: DnsServerLimits
+  readonly #clock: Clock
   readonly #tcp: Server
   readonly #udp: UdpSocket
   /** By address. */
@@ -105,6 +109,7 @@ class DnsServer implements DnsListener {
     this.#service = new DnsService(options)
     this.#allow = options.allow ?? isThisMachine
     this.#limits = { ...DEFAULT_LIMITS, ...options.limits }
+    this.#clock = options.clock ?? systemClock
     this.#ports = new Shares(this.#limits.questionsPerPort)
     this.#addresses = new Shares(this.#limits.questionsPerAddress)
     this.#tcp = tcp
@@ -158,7 +163,7 @@ class DnsServer implements DnsListener {
       socket.destroy()
       return
     }
-    const client: TcpClient = new TcpClient(socket, this.#limits, {
+    const client: TcpClient = new TcpClient(socket, this.#limits, this.#clock, {
       answer: (message, signal) => this.#answerTcp(message, from, signal),
       onClose: () => void this.#clients.delete(client),
     })

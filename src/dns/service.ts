@@ -160,8 +160,14 @@ function nothing(rcode: number, code: number, text: string): Result {
   return { body: NOTHING, why: { rcode, extended: { code, text } } }
 }
 
-/** RFC 6761 6.3, RFC 6303 4: names of whoever asks, which is this machine. */
+/**
+ * RFC 6761 6.3, RFC 6303 4: names of whoever asks, which is this machine. RFC 9462 6.1: by `resolver.arpa` a client
+ * would find the server behind this one, and ask it past the tunnel.
+ */
 function ownName(query: Query): Result | undefined {
+  if (query.name === 'resolver.arpa' || query.name.endsWith('.resolver.arpa')) {
+    return { body: NOTHING, why: { rcode: Rcode.NOERROR } }
+  }
   const isLocal = query.name === 'localhost' || query.name.endsWith('.localhost')
   if (!isLocal && !LOOPBACK.has(query.name)) return undefined
   const [type, values] = isLocal

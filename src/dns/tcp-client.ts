@@ -1,5 +1,6 @@
 import { setMaxListeners } from 'node:events'
 import type { Socket } from 'node:net'
+import type { Clock } from './clock.js'
 
 export interface TcpClientHost {
   /** Undefined: this is no DNS, and the connection is to be closed. Never rejects. */
@@ -14,6 +15,7 @@ export interface TcpClientHost {
 export class TcpClient {
   readonly #socket: Socket
   readonly #limits: { readonly pipelined: number; readonly idle: number }
+  readonly #clock: Clock
   readonly #host: TcpClientHost
   readonly #gone = new AbortController()
   #received: Buffer[] = []
@@ -21,15 +23,18 @@ export class TcpClient {
   /** Of the question that is coming, with its length in front; 2 as long as that is not known. */
   #wanted = 2
   #underWay = 0
+  #cancelIdle: () => void
   #ended = false
 
   constructor(
     socket: Socket,
     limits: { readonly pipelined: number; readonly idle: number },
+    clock: Clock,
     host: TcpClientHost,
   ) {
     this.#socket = socket
     this.#limits = limits
+    this.#clock = clock
     this.#host = host
     // One for each question that is under way, which are bounded.
     setMaxListeners(0, this.#gone.signal)
@@ -41,15 +46,13 @@ export class TcpClient {
     socket.on('drain', () => this.#proceed())
     socket.on('error', () => {})
     socket.on('close', () => {
-      clearTimeout(this.#timer)
+      this.#cancelIdle()
       this.#gone.abort()
       this.#received = []
       host.onClose()
     })
-    this.#timer = setTimeout(() => this.close(), limits.idle)
+    this.#cancelIdle = clock.setTimer(() => this.close(), limits.idle)
   }
-
-  #timer: NodeJS.Timeout
 
   get isIdle(): boolean {
     return this.#underWay === 0
@@ -80,7 +83,7 @@ export class TcpClient {
         return
       }
       this.#underWay++
-      clearTimeout(this.#timer)
+      this.#cancelIdle()
       void answer.then((octets) => this.#onAnswer(octets))
     }
     // Half a question may be waited for, but what is read must not pile up behind those under way.
@@ -99,8 +102,8 @@ export class TcpClient {
     this.#socket.write(framed)
     // The time of whoever has nothing under way begins anew; octets alone do not earn it.
     if (this.#underWay === 0) {
-      clearTimeout(this.#timer)
-      this.#timer = setTimeout(() => this.close(), this.#limits.idle)
+      this.#cancelIdle()
+      this.#cancelIdle = this.#clock.setTimer(() => this.close(), this.#limits.idle)
     }
     this.#proceed()
   }

@@ -1,6 +1,6 @@
 import type { Network } from '../tunnel/dialer.js'
 import type { HostNames } from './hosts.js'
-import type { HostType } from './message.js'
+import { type HostType, Rcode } from './message.js'
 import { type BadHost, type NameRules, specialName } from './names.js'
 import { failed, type Outcome } from './outcome.js'
 import { Resolver, type ResolverOptions } from './resolver.js'
@@ -100,12 +100,22 @@ export class TunnelNames implements NameSource {
   async relay(query: Query, signal?: AbortSignal): Promise<Relayed> {
     const nowhere = this.#nowhere(query.name)
     const source = nowhere === undefined ? this.#options.elsewhere?.(query.name) : undefined
-    if (source !== undefined) return source.relay(query, signal)
+    if (source !== undefined) return this.#existing(query.name, await source.relay(query, signal))
     const special = nowhere ?? specialName(query.name, this.rules)
     if (special !== undefined) return { kind: 'failed', code: special.code, message: special.message }
     const { tunnel } = this
     if (tunnel === undefined) return { kind: 'failed', code: 'tunnel-down', message: NO_TUNNEL }
-    return tunnel.resolver.relay(query, signal)
+    return this.#existing(query.name, await tunnel.resolver.relay(query, signal))
+  }
+
+  /** A server that knows nothing of a name of the hosts file must not deny its addresses too (RFC 8020 2). */
+  #existing(name: string, relayed: Relayed): Relayed {
+    if (relayed.kind === 'failed' || !this.isKnown(name)) return relayed
+    const flags = relayed.message.readUInt16BE(2)
+    if ((flags & 0x0f) !== Rcode.NXDOMAIN) return relayed
+    const message = Buffer.from(relayed.message)
+    message.writeUInt16BE((flags & ~0x0f) | Rcode.NOERROR, 2)
+    return { kind: 'message', message }
   }
 
   needsTunnel(name: string): boolean {

@@ -447,6 +447,29 @@ t.test('a name that does not exist, and one without an address', async (t) => {
   await t.rejects(tail.clock.run(tail.resolver.resolve('a.example')), { code: 'name-not-found' })
 })
 
+t.test('a server that knows one family of a name, and denies it for the other', async (t) => {
+  for (const [known, denied] of [
+    ['A', 'AAAA'],
+    ['AAAA', 'A'],
+  ] as const) {
+    const { clock, network, resolver } = setup({ dnsServers: [ONE], ipv6: true })
+    const value = known === 'A' ? '192.0.2.1' : '2001:db8::1'
+    serveDns(network, ONE, (asked) =>
+      asked.type === denied
+        ? respond(asked, { rcode: 3, authorities: [soa('example', 1000, 1000)] })
+        : respond(asked, { answers: [known === 'A' ? a(asked.name, value) : aaaa(asked.name, value)] }),
+    )
+    for (let i = 0; i < 3; i++) {
+      t.same(await clock.run(resolver.resolve('host.example')), [value], `${known} ${i}`)
+      await clock.advance(100_000)
+    }
+    if (denied === 'AAAA') await clock.run(resolver.lookup('other.example', denied))
+    t.match(await clock.run(resolver.lookup('other.example', known)), { kind: 'found' })
+    await clock.run(resolver.lookup('other.example', denied))
+    t.match(await clock.run(resolver.lookup('other.example', known)), { kind: 'found' })
+  }
+})
+
 t.test('the cache: TTL of the chain, zero, bounds', async (t) => {
   const { clock, network, resolver } = setup({}, { cache: { entries: 3 } })
   let ttl = 20
