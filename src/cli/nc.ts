@@ -3,7 +3,7 @@
  *
  * Started for every connection, so it reads its few options itself, and imports nothing but Node.
  */
-import { readFileSync } from 'node:fs'
+import { readFileSync, statSync } from 'node:fs'
 import { connect, isIPv6, type Socket } from 'node:net'
 import { type Conversation, NcFailure, type ProxyLogin, STATUS } from './nc-conversation.js'
 import { HttpConversation } from './nc-http.js'
@@ -197,11 +197,16 @@ function decoded(text: string): string {
 }
 
 function firstLine(file: string): string {
+  const refused = (why: string): NcFailure => usage(`--proxy-password-file: ${file}: ${why}`)
   try {
+    const stats = statSync(file)
+    // A device may have no end. A pipe is what a shell makes of <(command).
+    if (!stats.isFile() && !stats.isFIFO()) throw refused('it is neither a file nor a pipe')
+    if (stats.size > MAX_PASSWORD_FILE) throw refused(`it is larger than ${MAX_PASSWORD_FILE / 1024} KiB`)
     return (readFileSync(file, 'utf8').split('\n', 1)[0] ?? '').replace(/\r$/, '')
   } catch (error) {
-    const code = error instanceof Error && 'code' in error ? error.code : 'it cannot be read'
-    throw usage(`--proxy-password-file: ${file}: ${code}`)
+    if (error instanceof NcFailure) throw error
+    throw refused(error instanceof Error && 'code' in error ? String(error.code) : 'it cannot be read')
   }
 }
 
@@ -327,4 +332,6 @@ function setTimer(callback: () => void, ms: number): () => void {
 const DEFAULT_VIA = '127.0.0.1:1080'
 /** Longer than a bridge waits for its tunnel and for the host behind it, so that its answer comes first. */
 const DEFAULT_TIMEOUT = '60'
+/** Octets: as of the other commands' files. */
+const MAX_PASSWORD_FILE = 65_536
 const EMPTY = new Uint8Array(0)

@@ -164,7 +164,10 @@ async function startThrough(
   const through = await dialUpstream({ upstream, host, port, signal, onStep, context })
   let socket: TLSSocket
   try {
-    socket = connect({ ...(await later), socket: through })
+    const tls = await later
+    // It may have ended meanwhile, and TLS that begins on such a socket hears nothing of it.
+    if (through.destroyed || through.readableEnded) throw closedDuringTls(endpointText(host, port))
+    socket = connect({ ...tls, socket: through })
   } catch (error) {
     through.destroy()
     throw error
@@ -194,8 +197,7 @@ function handshake(started: Started, options: DialTlsOptions): Promise<TlsLink> 
     }
     const onAbort = (): void => settle(signal.reason)
     const onError = (error: unknown): void => settle(explainTls(error, name))
-    const onClose = (): void =>
-      settle(new CallError('tls', 'protocol', 'TLS_CLOSED', `${name} closed the connection during TLS`))
+    const onClose = (): void => settle(closedDuringTls(name))
     signal.addEventListener('abort', onAbort, { once: true })
     socket.once('error', onError)
     socket.once('close', onClose)
@@ -211,6 +213,10 @@ function handshake(started: Started, options: DialTlsOptions): Promise<TlsLink> 
     if (signal.aborted) onAbort()
     else if (socket.destroyed) onClose()
   })
+}
+
+function closedDuringTls(name: string): CallError {
+  return new CallError('tls', 'protocol', 'TLS_CLOSED', `${name} closed the connection during TLS`)
 }
 
 /** The handshake is done: is it whom we wanted? Throws {@link CallError} if not. */

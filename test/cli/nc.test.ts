@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { PassThrough } from 'node:stream'
 import { text } from 'node:stream/consumers'
 import { fileURLToPath } from 'node:url'
@@ -170,6 +170,8 @@ t.test('credentials', async (t) => {
   const env = { SSTP_PROXY_USER: 'joe', SSTP_PROXY_PASSWORD: 'pass word' }
   const file = join(t.testdir(), 'password')
   await writeFile(file, 'pass word\r\nmore\n')
+  const large = `${file}-large`
+  await writeFile(large, 'x'.repeat(65_537))
   const good: [string[], Record<string, string>][] = [
     [['--via', via], env],
     [['--via', via, '--proxy-user', 'joe', '--proxy-password-file', file], {}],
@@ -194,6 +196,13 @@ t.test('credentials', async (t) => {
     [['--via', via, '--proxy-user', 'joe'], {}, 2, /no password: give/],
     [['--via', via, '--proxy-password-file', file], {}, 2, /needs --proxy-user too/],
     [['--via', via, '--proxy-user', 'joe', '--proxy-password-file', `${file}x`], {}, 2, /ENOENT/],
+    [
+      ['--via', via, '--proxy-user', 'joe', '--proxy-password-file', dirname(file)],
+      {},
+      2,
+      /neither a file nor/,
+    ],
+    [['--via', via, '--proxy-user', 'joe', '--proxy-password-file', large], {}, 2, /is larger than 64 KiB/],
   ]
   for (const [argv, where, status, line] of bad) {
     const { over, err } = start([...argv, `${ORIGIN}:22`], where)

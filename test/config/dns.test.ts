@@ -94,6 +94,13 @@ t.test('what the dialer is told', async (t) => {
     name: 'UsageError',
     message: /^--hosts: .*none: ENOENT/,
   })
+  // A device such as /dev/zero is refused by the same line; reading that would not end.
+  for (const path of [dir, '/dev/null']) {
+    t.throws(() => namesOf(parse({ hosts: path }), console), {
+      name: 'UsageError',
+      message: `--hosts: ${path}: it is neither a file nor a pipe`,
+    })
+  }
 })
 
 t.test('lines about DNS queries: failures, not more than one can read', async (t) => {

@@ -118,6 +118,11 @@ async function secure(raw: Socket, options: DialUpstreamOptions, proxy: string):
     raw.destroy()
     throw error
   }
+  // Meanwhile, and TLS that begins on such a socket hears nothing of it.
+  if (raw.destroyed || raw.readableEnded) {
+    raw.destroy()
+    throw hungUpInTls(proxy)
+  }
   return new Promise((resolve, reject) => {
     const socket = connectTls({
       socket: raw,
@@ -140,8 +145,7 @@ async function secure(raw: Socket, options: DialUpstreamOptions, proxy: string):
       reject(error)
     }
     const onAbort = (): void => settle(signal.reason)
-    const onClose = (): void =>
-      settle(proxyError('unreachable', 'PROXY_CLOSED', `the proxy ${proxy} hung up during TLS`))
+    const onClose = (): void => settle(hungUpInTls(proxy))
     const timer = setTimeout(() => settle(silent(proxy, timeout)), timeout)
     signal.addEventListener('abort', onAbort, { once: true })
     // For good: what breaks later shows as the end of the connection.
@@ -150,6 +154,10 @@ async function secure(raw: Socket, options: DialUpstreamOptions, proxy: string):
     socket.once('secureConnect', () => settle())
     if (signal.aborted) onAbort()
   })
+}
+
+function hungUpInTls(proxy: string): CallError {
+  return proxyError('unreachable', 'PROXY_CLOSED', `the proxy ${proxy} hung up during TLS`)
 }
 
 function explainProxyTls(error: NodeJS.ErrnoException, proxy: string): CallError {
@@ -170,9 +178,7 @@ function explainProxyTls(error: NodeJS.ErrnoException, proxy: string): CallError
       'give its issuer with --ca FILE, or install it in this system',
     )
   }
-  if (code === 'ECONNRESET') {
-    return proxyError('unreachable', 'PROXY_CLOSED', `the proxy ${proxy} hung up during TLS`)
-  }
+  if (code === 'ECONNRESET') return hungUpInTls(proxy)
   return proxyError('protocol', 'PROXY_PROTOCOL', `TLS with the proxy ${proxy} failed (${oneLine(code)})`)
 }
 

@@ -104,8 +104,10 @@ export class HttpConnect implements Exchange {
   private challenged(head: Head, rest: Buffer): Progress {
     const { upstream, proxy } = this
     const challenges = parseChallenges(head.fields.get('proxy-authenticate') ?? '')
-    if (upstream.user === undefined) throw needsCredentials(proxy)
     const challenge = pickChallenge(challenges)
+    // Of a method that is not known here nobody is asked for a password.
+    if (challenge === undefined && challenges.length > 0) throw this.noMethod(challenges)
+    if (upstream.user === undefined) throw needsCredentials(proxy)
     if (challenge === undefined) throw this.noMethod(challenges)
     const stale = challenge.params.get('stale')?.toLowerCase() === 'true' && challenge.scheme === 'digest'
     if (this.challenge !== undefined && !stale) throw wrongCredentials(proxy)

@@ -1,5 +1,6 @@
 /** Which proxy the environment names, and for whom it is not (curl's rules). */
 import { BlockList, isIP, isIPv4, isIPv6 } from 'node:net'
+import { domainToASCII } from 'node:url'
 
 type Environment = Readonly<Record<string, string | undefined>>
 
@@ -41,7 +42,9 @@ function covers(entry: string, host: string, port: number): boolean {
   if (only !== undefined && only !== port) return false
   if (name === '*') return true
   if (isIP(host) !== 0) return inRange(name, host)
-  const suffix = name.replace(/^\*?\./, '').replace(/\.$/, '')
+  const said = name.replace(/^\*?\./, '').replace(/\.$/, '')
+  // The host is in ASCII form.
+  const suffix = /[^!-~]/.test(said) ? domainToASCII(said) : said
   return suffix !== '' && (host === suffix || host.endsWith(`.${suffix}`))
 }
 

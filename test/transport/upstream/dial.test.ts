@@ -2,6 +2,7 @@
 import { createHash } from 'node:crypto'
 import type { LookupAddress } from 'node:dns'
 import dns from 'node:dns/promises'
+import files from 'node:fs/promises'
 import { syncBuiltinESMExports } from 'node:module'
 import type { Socket } from 'node:net'
 import t, { type Test } from 'tap'
@@ -76,6 +77,62 @@ function resolveAs(t: Test, answer: () => Promise<LookupAddress[]>): void {
   dns.lookup = answer as unknown as typeof dns.lookup
   syncBuiltinESMExports()
 }
+
+/** A connection that its other end has ended, and of which this end knows it: its own end has come there. */
+function ender(): { readonly end: (socket: Socket, text: string) => void; readonly known: Promise<void> } {
+  let known: () => void = () => {}
+  return {
+    known: new Promise((resolve) => {
+      known = resolve
+    }),
+    end: (socket, text) => {
+      socket.once('close', known)
+      socket.resume().end(text)
+    },
+  }
+}
+
+// The first of all: what the system trusts is read once.
+t.test('a proxy that hangs up while it is read here whom this system trusts', async (t) => {
+  const { end, known } = ender()
+  const proxy = await httpProxy(() => (socket: Socket) => end(socket, 'HTTP/1.1 200 OK\r\n\r\n'))
+  const { stat } = files
+  const { SSL_CERT_FILE } = process.env
+  process.env.SSL_CERT_FILE = t.testdir()
+  t.teardown(() => {
+    files.stat = stat
+    syncBuiltinESMExports()
+    if (SSL_CERT_FILE === undefined) delete process.env.SSL_CERT_FILE
+    else process.env.SSL_CERT_FILE = SSL_CERT_FILE
+  })
+  let read = 0
+  const slow = async (path: string) => {
+    read++
+    await known
+    return stat(path)
+  }
+  files.stat = slow as typeof files.stat
+  syncBuiltinESMExports()
+  t.match(await failure(t, via('http', proxy.port), { trust: {} }), { step: 'tls', code: 'TLS_CLOSED' })
+  t.ok(read > 0, 'it was read now')
+  await proxy.close()
+
+  const other = ender()
+  const secure = await tcpServer((socket) => other.end(socket, ''), true)
+  const dialled = dialUpstream({
+    upstream: via('https', secure.port),
+    host: 'x.example',
+    port: 443,
+    signal: new AbortController().signal,
+    onStep: () => {},
+    context: async () => {
+      await other.known
+      return (await systemTrust()).context
+    },
+  })
+  await t.rejects(dialled, { step: 'tcp', code: 'PROXY_CLOSED', message: /hung up during TLS$/ })
+  await secure.close()
+})
 
 t.test('CONNECT: what is asked, and that the way is open', async (t) => {
   const proxy = await httpProxy(() => ({ tunnel: server.port }))
@@ -235,6 +292,8 @@ t.test(
       ['Basic realm="r"', 'PROXY_CREDENTIALS_WRONG', true],
       ['Digest realm="r", nonce="n"', 'PROXY_CREDENTIALS_WRONG', true],
       ['NTLM', 'PROXY_AUTH_METHOD', true],
+      ['Negotiate', 'PROXY_AUTH_METHOD', false],
+      ['', 'PROXY_CREDENTIALS_NEEDED', false],
       ['', 'PROXY_AUTH_METHOD', true],
     ]
     for (const [field, code, sign] of codes) {

@@ -21,6 +21,8 @@ t.test('who is left out', async (t) => {
     ['EXAMPLE.com', 'vpn.example.com', 443, true],
     ['example.com:443', 'vpn.example.com', 443, true],
     ['example.com:8443', 'vpn.example.com', 443, false],
+    ['.B\u00fccher.example', 'vpn.xn--bcher-kva.example', 443, true],
+    ['b\u00fccher.example:444', 'xn--bcher-kva.example', 443, false],
     ['a.example, b.example', 'x.b.example', 443, true],
     ['a.example b.example', 'x.b.example', 443, true],
     [',,', 'x.example', 443, false],
