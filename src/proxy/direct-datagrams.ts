@@ -1,5 +1,6 @@
 import { createSocket, type Socket } from 'node:dgram'
 import { setMaxListeners } from 'node:events'
+import type { Clock } from '../dns/clock.js'
 import {
   type DatagramFlow,
   type DatagramOptions,
@@ -19,6 +20,10 @@ interface Destination {
   port: number
   /** Datagrams that wait for the address; undefined once there is one, or none will come. */
   waiting: Buffer[] | undefined
+  /** Undefined: it is an address. */
+  readonly name: string | undefined
+  /** Milliseconds of the clock, when the name is asked for again: its address may change. */
+  until: number
 }
 
 /**
@@ -31,6 +36,7 @@ export class DirectDatagrams implements DatagramFlow {
   handler: UdpHandler | undefined
   readonly #gate: DirectGate
   readonly #options: DatagramOptions
+  readonly #clock: Clock
   readonly #lookups = new AbortController()
   readonly #sockets = new Map<4 | 6, Opened>()
   readonly #destinations = new Destinations<Destination>(MAX_DESTINATIONS)
@@ -40,9 +46,10 @@ export class DirectDatagrams implements DatagramFlow {
   readonly #known = new Set<string>()
   #closed = false
 
-  constructor(gate: DirectGate, options: DatagramOptions) {
+  constructor(gate: DirectGate, options: DatagramOptions, clock: Clock) {
     this.#gate = gate
     this.#options = options
+    this.#clock = clock
     setMaxListeners(0, this.#lookups.signal)
   }
 
@@ -59,6 +66,9 @@ export class DirectDatagrams implements DatagramFlow {
     if (this.#closed) return
     const destination = this.#destinations.get(to) ?? this.#find(to)
     if (destination === undefined) return
+    const { name } = destination
+    if (name !== undefined && this.#clock.now() >= destination.until && this.#asking < MAX_ASKING)
+      this.#ask(name, to, destination)
     // The socket takes it only later.
     const copy = Buffer.from(data)
     if (destination.address !== undefined) this.#send(copy, destination.address, destination.port)
@@ -79,14 +89,23 @@ export class DirectDatagrams implements DatagramFlow {
 
   /** Undefined: it cannot be sent there, or too much is asked already. */
   #find(to: HostPort): Destination | undefined {
-    const destination: Destination = { address: undefined, port: to.port, waiting: undefined }
+    let destination: Destination = {
+      address: undefined,
+      port: to.port,
+      waiting: undefined,
+      name: undefined,
+      until: Number.POSITIVE_INFINITY,
+    }
     try {
       if (!Number.isInteger(to.port) || to.port < 1 || to.port > 65535)
         throw new DialError('not-allowed', `${to.port} is not a port to send to`)
       const { name, list } = this.#gate.classify(to.host)
       if (list !== undefined) destination.address = this.#choose(list, to.port, name)
       else if (this.#asking >= MAX_ASKING) return undefined
-      else this.#ask(name ?? to.host, to, destination)
+      else {
+        destination = { ...destination, name: name ?? to.host, waiting: [] }
+        this.#ask(name ?? to.host, to, destination)
+      }
     } catch (error) {
       // Not from inside the caller's own call.
       const failure = asDialError(error)
@@ -100,7 +119,7 @@ export class DirectDatagrams implements DatagramFlow {
 
   #ask(name: string, to: HostPort, destination: Destination): void {
     this.#asking++
-    destination.waiting = []
+    destination.until = this.#clock.now() + GOOD_FOR
     const settle = (): readonly Buffer[] => {
       this.#asking--
       const waiting = destination.waiting ?? []
@@ -110,7 +129,12 @@ export class DirectDatagrams implements DatagramFlow {
     }
     this.#gate
       .lookup(name, { signal: this.#lookups.signal })
-      .then((list) => this.#choose(list, to.port, name))
+      .then((list) => {
+        // What a conversation goes on with comes first; what is known stays in use until there is something newer.
+        const { address } = destination
+        const stays = address !== undefined && list.includes(address)
+        return this.#choose(stays ? [address, ...list] : list, to.port, name)
+      })
       .then(
         (address) => {
           const waiting = settle()
@@ -120,9 +144,14 @@ export class DirectDatagrams implements DatagramFlow {
         },
         (error: unknown) => {
           settle()
+          const failure = asDialError(error)
+          if (destination.address !== undefined && failure.code !== 'not-allowed') {
+            destination.until = this.#clock.now() + AGAIN
+            return
+          }
           // It is tried again by the next datagram, but not by those that are there.
           this.#destinations.forget(to, destination)
-          this.#tell(asDialError(error))
+          this.#tell(failure)
         },
       )
   }
@@ -144,7 +173,14 @@ export class DirectDatagrams implements DatagramFlow {
   #send(data: Buffer, address: string, port: number): void {
     const remote = { address, port }
     const family = address.includes(':') ? 6 : 4
-    const opened = this.#sockets.get(family) ?? this.#open(family, remote)
+    let opened = this.#sockets.get(family)
+    if (opened !== undefined && this.#options.remote !== undefined && opened.address !== address) {
+      // Connected to what the name meant before.
+      this.#sockets.delete(family)
+      opened.socket.close()
+      opened = undefined
+    }
+    opened ??= this.#open(family, remote)
     const { socket } = opened
     this.#remember(address)
     if (socket.getSendQueueSize() > MAX_QUEUED) return
@@ -159,7 +195,14 @@ export class DirectDatagrams implements DatagramFlow {
   #open(family: 4 | 6, remote: Endpoint): Opened {
     const socket = createSocket({ type: family === 4 ? 'udp4' : 'udp6', ipv6Only: family === 6 })
     const fixed = this.#options.remote !== undefined
-    const opened: Opened = { socket, bound: false, connected: false, waiting: fixed ? [] : undefined }
+    const { address } = remote
+    const opened: Opened = {
+      socket,
+      address,
+      bound: false,
+      connected: false,
+      waiting: fixed ? [] : undefined,
+    }
     this.#sockets.set(family, opened)
     socket.on('error', (error) => {
       // It may be one that could not be bound, which is of no use any more.
@@ -173,9 +216,9 @@ export class DirectDatagrams implements DatagramFlow {
       if (this.#known.has(from.address)) this.handler?.onDatagram(data, from)
     })
     socket.bind({ port: this.#options.port ?? 0, exclusive: true }, () => {
-      if (!fixed || this.#closed) return
+      if (!fixed || this.#sockets.get(family) !== opened) return
       socket.connect(remote.port, remote.address, (error?: Error) => {
-        if (this.#closed) return
+        if (this.#sockets.get(family) !== opened) return
         if (error) {
           this.#tell(directError(error, remote))
           return
@@ -207,6 +250,8 @@ export class DirectDatagrams implements DatagramFlow {
 
 interface Opened {
   readonly socket: Socket
+  /** Of the remote end for which it was opened. */
+  readonly address: string
   bound: boolean
   connected: boolean
   /** With a remote end: what waits for the socket to be connected to it. */
@@ -217,9 +262,11 @@ function asDialError(error: unknown): DialError {
   return error instanceof DialError ? error : new DialError('aborted', String(error))
 }
 
-// Octets, names, destinations, datagrams, octets: what does not fit is dropped, as UDP does.
+// Octets, names, destinations, datagrams, octets: what does not fit is dropped, as UDP does. Then milliseconds.
 const MAX_WAITING = 262_144
 const MAX_ASKING = 64
 const MAX_DESTINATIONS = 1024
 const MAX_UNCONNECTED = 16
 const MAX_QUEUED = 1_048_576
+const GOOD_FOR = 60_000
+const AGAIN = 5000

@@ -135,7 +135,7 @@ export function createDirectDialer(options: DirectOptions = {}): Dialer {
       throw directNameError({ name: '', message: '', code: 'ENODATA' }, address)
     },
 
-    openDatagrams: (datagrams = {}) => new DirectDatagrams(gate, datagrams),
+    openDatagrams: (datagrams = {}) => new DirectDatagrams(gate, datagrams, clock),
 
     listen() {
       throw new DialError('not-allowed', 'connections are taken at the address of the tunnel only')

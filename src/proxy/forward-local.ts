@@ -103,7 +103,8 @@ class Joining implements Stage {
   onLocalData(chunk: Buffer): void {
     this.#early.push(chunk)
     this.#size += chunk.length
-    if (this.#size >= MAX_EARLY) this.#client.socket.pause()
+    // Many small ones cost more than their octets.
+    if (this.#size >= MAX_EARLY || this.#early.length >= MAX_CHUNKS) this.#client.socket.pause()
   }
 
   onLocalEnd(): void {}
@@ -113,5 +114,7 @@ class Joining implements Stage {
 
 /** Octets that a client may send before there is somebody to send them to. */
 const MAX_EARLY = 65_536
+/** In so many pieces at the most. */
+const MAX_CHUNKS = 1024
 /** Milliseconds of silence until the client's kernel is asked whether it is still there. */
 const KEEP_ALIVE = 60_000

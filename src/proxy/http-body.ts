@@ -35,7 +35,8 @@ export function requestFraming(head: RequestHead): Framing | HttpError {
 
 /** `method` is that of the request. */
 export function responseFraming(head: ResponseHead, method: string): Framing | HttpError {
-  const codings = transferCodings(head)
+  // RFC 2616 3.6: servers that mean "none" by it give the length too, and go on with the connection.
+  const codings = transferCodings(head)?.filter((coding) => coding !== 'identity')
   const length = contentLength(head)
   if (codings === undefined || length === 'bad') {
     return { type: 'error', status: 502, message: 'the length of the response is malformed' }

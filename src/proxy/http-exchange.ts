@@ -105,6 +105,11 @@ export class Exchange implements FlowHandler {
     return this.#signedIn
   }
 
+  /** Of the response itself, something has reached the client. */
+  get answered(): boolean {
+    return this.#headSent
+  }
+
   get up(): number {
     return this.#up
   }

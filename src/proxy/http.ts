@@ -440,8 +440,8 @@ export class HttpConnection implements Stage {
   /** The exchange ends in the middle of the request; the client is told why if it has heard nothing yet. */
   #breakOff(message: string, status: 400 | 408 = 400): void {
     const reason = status === 408 ? 'timeout' : 'malformed'
-    const silent = this.#running?.exchange.down === 0
-    if (silent) {
+    // Behind interim responses an answer is still due.
+    if (this.#running?.exchange.answered === false) {
       this.#close(message)
       this.#refuse(status, message, reason)
       return

@@ -30,7 +30,7 @@ interface Destination {
   /** Datagrams that wait for the decision; undefined once there is one. */
   waiting: Uint8Array[] | undefined
   /** Milliseconds of the clock; a decision does not hold for ever, since addresses of names change. */
-  readonly until: number
+  until: number
 }
 
 /**
@@ -43,6 +43,8 @@ export class RoutingDatagrams implements DatagramFlow {
   readonly #options: Pick<DatagramOptions, 'remote'>
   readonly #lookups = new AbortController()
   readonly #sockets: Record<OpenWay, DatagramFlow | undefined> = { tunnel: undefined, direct: undefined }
+  /** With a remote end: what each socket was opened for, and hears alone. */
+  readonly #remotes: Record<OpenWay, HostPort | undefined> = { tunnel: undefined, direct: undefined }
   readonly #destinations = new Destinations<Destination>(MAX_DESTINATIONS)
   #asking = 0
   /** Octets. */
@@ -62,7 +64,8 @@ export class RoutingDatagrams implements DatagramFlow {
   send(data: Uint8Array, to: HostPort): void {
     if (this.#closed) return
     let destination = this.#destinations.get(to)
-    if (destination === undefined || this.#ways.clock.now() >= destination.until) destination = this.#find(to)
+    if (destination === undefined || this.#ways.clock.now() >= destination.until)
+      destination = this.#find(to, destination)
     if (destination?.way !== undefined) this.#send(destination.way, data, destination.to)
     else if (destination?.waiting !== undefined && this.#waiting + data.length <= MAX_WAITING) {
       this.#waiting += data.length
@@ -80,16 +83,19 @@ export class RoutingDatagrams implements DatagramFlow {
   }
 
   /** Undefined: too much is asked already, so the datagram is dropped. */
-  #find(to: HostPort): Destination | undefined {
+  #find(to: HostPort, known: Destination | undefined): Destination | undefined {
     const { clock, router } = this.#ways
-    const destination: Destination = { way: undefined, to, waiting: undefined, until: clock.now() + GOOD_FOR }
+    const until = clock.now() + GOOD_FOR
+    // What is known stays in use until there is something newer.
+    const isKnown = known?.way !== undefined
+    const destination: Destination = isKnown ? known : { way: undefined, to, waiting: undefined, until }
     try {
       const decided = router.decide(to, 'udp')
       if (decided.kind !== 'open') this.#settle(destination, decided)
-      else if (this.#asking >= MAX_ASKING) return undefined
+      else if (this.#asking >= MAX_ASKING) return isKnown ? known : undefined
       else {
         this.#asking++
-        destination.waiting = []
+        if (!isKnown) destination.waiting = []
         router.ask(decided, { signal: this.#lookups.signal }).then(
           (routed) => this.#onAnswer(destination, routed),
           (error: unknown) => this.#onFailure(destination, error),
@@ -99,6 +105,7 @@ export class RoutingDatagrams implements DatagramFlow {
       // Not from inside the caller's own call.
       queueMicrotask(() => this.#tell(asDialError(error)))
     }
+    destination.until = until
     this.#destinations.set(to, destination)
     return destination
   }
@@ -108,9 +115,13 @@ export class RoutingDatagrams implements DatagramFlow {
       destination.way = routed.way
       return
     }
-    const [first] = routed.candidates
+    const { candidates } = routed
+    const { way, to } = destination
+    // Servers tell the addresses of a name in turn: a conversation stays with the one that it goes on with.
+    if (candidates.some((known) => known.way === way && known.address === to.host)) return
+    const [first] = candidates
     destination.way = first?.way
-    if (first !== undefined) destination.to = { host: first.address, port: destination.to.port }
+    if (first !== undefined) destination.to = { host: first.address, port: to.port }
   }
 
   #onAnswer(destination: Destination, routed: Routed): void {
@@ -124,8 +135,16 @@ export class RoutingDatagrams implements DatagramFlow {
   #onFailure(destination: Destination, error: unknown): void {
     this.#release(destination)
     const failure = asDialError(error)
-    // Refused is refused for a while; any other failure may be over with the next datagram.
-    if (failure.code !== 'not-allowed') this.#destinations.forget(destination.to, destination)
+    if (failure.code === 'not-allowed') {
+      // Refused is refused for a while.
+      destination.way = undefined
+    } else if (destination.way !== undefined) {
+      destination.until = this.#ways.clock.now() + AGAIN
+      return
+    } else {
+      // Any other failure may be over with the next datagram.
+      this.#destinations.forget(destination.to, destination)
+    }
     this.#tell(failure)
   }
 
@@ -140,6 +159,13 @@ export class RoutingDatagrams implements DatagramFlow {
 
   #send(way: OpenWay, data: Uint8Array, to: HostPort): void {
     let socket = this.#sockets[way]
+    const remote = this.#remotes[way]
+    if (socket !== undefined && remote !== undefined && remote.host !== to.host) {
+      socket.handler = undefined
+      socket.close()
+      this.#sockets[way] = undefined
+      socket = undefined
+    }
     if (socket === undefined) {
       try {
         socket = this.#open(way, to)
@@ -156,6 +182,7 @@ export class RoutingDatagrams implements DatagramFlow {
     const options = this.#options.remote === undefined ? {} : { remote: to }
     const socket = this.#ways[way].openDatagrams(options)
     this.#sockets[way] = socket
+    this.#remotes[way] = options.remote
     socket.handler = {
       onDatagram: (data, from) => this.handler?.onDatagram(data, from),
       onError: (error) => this.#onError(way, error),
@@ -192,3 +219,5 @@ const MAX_WAITING = 262_144
 const MAX_ASKING = 64
 const MAX_DESTINATIONS = 1024
 const GOOD_FOR = 60_000
+/** Until a name that was known is asked for again, after a failure. */
+const AGAIN = 5000

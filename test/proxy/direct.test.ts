@@ -9,6 +9,7 @@ import {
   type DirectOptions,
   isOwnPort,
   machineAddresses,
+  type SystemResolver,
 } from '../../src/proxy/direct.js'
 import { HIGH_WATER } from '../../src/proxy/direct-flow.js'
 import { createDirectNetwork, namesElsewhere } from '../../src/proxy/direct-network.js'
@@ -448,6 +449,74 @@ t.test('datagrams, by name and address', async (t) => {
   flow.close()
   flow.close()
   flow.send(Buffer.from('x'), { host: LOOP, port })
+})
+
+t.test('datagrams to a name whose address changes', async (t) => {
+  const clock = new VirtualClock()
+  const bound = async (port: number, address: string): Promise<UdpSocket | undefined> => {
+    const socket = createSocket('udp4')
+    socket.bind({ port, address, exclusive: true })
+    // Somebody else may have that port of the other address.
+    if (await once(socket, 'listening').catch(() => undefined)) return socket
+    socket.close()
+    return undefined
+  }
+  let servers: UdpSocket[] = []
+  while (servers.length < 2) {
+    for (const socket of servers) socket.close()
+    const one = await bound(0, LOOP)
+    const other = await bound(one?.address().port ?? 0, '127.0.0.3')
+    servers = [one, other].filter((socket) => socket !== undefined)
+  }
+  const port = servers[0]?.address().port ?? 0
+  const heard: string[] = []
+  for (const [who, socket] of servers.entries()) {
+    t.teardown(() => socket.close())
+    socket.on('message', (data, from) => {
+      heard.push(`${who} ${data}`)
+      socket.send(`re ${data}`, from.port, from.address)
+    })
+  }
+  for (const fixed of [false, true]) {
+    let addresses: readonly string[] | undefined = [LOOP]
+    let asked = 0
+    const resolver: SystemResolver = {
+      lookup: async () => {
+        asked++
+        if (addresses === undefined) throw Object.assign(new Error(), { code: 'EAI_AGAIN' })
+        return addresses
+      },
+      reverse: async () => [],
+    }
+    const to = { host: 'dyn.example', port }
+    const dialer = createDirectDialer({ allow: () => true, resolver, clock })
+    const flow = dialer.openDatagrams(fixed ? { remote: to } : {})
+    const seen = collect(flow)
+    heard.splice(0)
+    const send = async (text: string) => {
+      const count = seen.got.length
+      flow.send(Buffer.from(text), to)
+      while (seen.got.length === count) await turn()
+      await clock.settle()
+    }
+    await send('a')
+    addresses = ['127.0.0.3', LOOP]
+    await clock.advance(61_000)
+    await send('b')
+    await send('c')
+    t.equal(asked, 2)
+    addresses = undefined
+    await clock.advance(61_000)
+    await send('d')
+    t.same(seen.errors, [])
+    addresses = ['127.0.0.3']
+    await clock.advance(6000)
+    await send('e')
+    t.equal(asked, 4)
+    await send('f')
+    t.same(heard, ['0 a', '0 b', '0 c', '0 d', '0 e', '1 f'])
+    flow.close()
+  }
 })
 
 t.test('datagrams with one remote end hear of ICMP errors', async (t) => {

@@ -1,4 +1,5 @@
 import { createSocket, type Socket as UdpSocket } from 'node:dgram'
+import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { connect, createServer, type Server, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -206,6 +207,36 @@ t.test('-L: what is sent before the connection stands', async (t) => {
   await until(() => list[0]?.flow.ended === true)
   t.ok(list[0]?.received.equals(block))
   list[0]?.flow.end()
+  await until(() => client.closed)
+  await s.stop(forward)
+})
+
+t.test('-L: many small pieces make the client wait before they are many octets', async (t) => {
+  const s = scene()
+  const forward = await s.tcp()
+  const list = remotes(s.network, 80, HOST)
+  s.network.route(HOST, 'open', 1000)
+  const { port } = forward.locals[0] ?? {}
+  let ours: Socket | undefined
+  const onSocket = (message: unknown): void => {
+    const { socket } = message as { readonly socket: Socket }
+    if (socket.localPort === port) ours = socket
+  }
+  subscribe('net.server.socket', onSocket)
+  t.teardown(() => void unsubscribe('net.server.socket', onSocket))
+  const client = talk(forward)
+  await until(() => ours !== undefined && forward.usage().connections === 1)
+  // As if each had come by itself: the kernel may join them.
+  let pieces = 0
+  while (ours?.isPaused() === false && pieces < 60_000) {
+    ours.emit('data', Buffer.from('x'))
+    pieces++
+  }
+  t.ok(pieces < 2000, String(pieces))
+  await s.clock.advance(1000)
+  await until(() => list[0]?.received.length === pieces)
+  t.notOk(ours?.isPaused())
+  client.socket.destroy()
   await until(() => client.closed)
   await s.stop(forward)
 })

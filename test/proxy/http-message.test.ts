@@ -213,10 +213,17 @@ t.test('framing of responses', async (t) => {
     codings: [],
   })
   t.same(framing(200, 'Transfer-Encoding: gzip\r\n'), { kind: 'until-close', codings: ['gzip'] })
+  t.same(framing(200, 'Transfer-Encoding: Identity\r\n'), { kind: 'until-close', codings: [] })
+  t.same(
+    framing(200, 'Transfer-Encoding: identity\r\nContent-Length: 7\r\n'),
+    { kind: 'length', length: 7 },
+    'no end of the connection is waited for that does not come',
+  )
   for (const fields of [
     'Content-Length: 7\r\nContent-Length: 8\r\n',
     'Content-Length: x\r\n',
     'Transfer-Encoding: chunked, gzip\r\n',
+    'Transfer-Encoding: chunked, identity\r\n',
   ]) {
     t.match(framing(200, fields), { type: 'error', status: 502 }, fields)
   }

@@ -705,6 +705,27 @@ t.test('a body that does not come', async (t) => {
   t.same(await p.stop(), NOTHING_LEFT)
 })
 
+t.test('behind an interim response there is still an answer due', async (t) => {
+  const p = await startProxy({ names: NAMES, proxy: { limits: { body: 10_000 } } })
+  const list = remotes(p.network, 80)
+  for (const [i, rest] of ['', 'zz\r\n'].entries()) {
+    const client = await p.client()
+    client.say(
+      'PUT http://web.example/ HTTP/1.1\r\nTransfer-Encoding: chunked\r\nExpect: 100-continue\r\n\r\n',
+    )
+    await until(() => list.length > i)
+    list[i]?.say('HTTP/1.1 100 Continue\r\n\r\n')
+    await client.hearText(/^HTTP\/1\.1 100 Continue\r\n.*\r\n\r\n$/s)
+    if (rest === '') await p.clock.advance(20_001)
+    else client.say(rest)
+    await client.over()
+    t.match(client.text, rest === '' ? /\r\n\r\nHTTP\/1\.1 408 / : /\r\n\r\nHTTP\/1\.1 400 /)
+    await until(() => list[i]?.closed !== undefined)
+    t.same(list[i]?.closed, { code: 'reset' })
+  }
+  t.same(await p.stop(), NOTHING_LEFT)
+})
+
 t.test('a server that will not end is dropped after its response', async (t) => {
   const p = await startProxy({ names: NAMES })
   const list = remotes(p.network, 80)

@@ -50,10 +50,10 @@ class FakeWay implements Dialer {
   readonly fates = new Map<string, DialErrorCode>()
   opening: DialErrorCode | undefined
   readonly own: string
-  readonly names: Readonly<Record<string, readonly string[]>>
+  readonly names: Record<string, readonly string[]>
   constructor(own: string, names: Readonly<Record<string, readonly string[]>>) {
     this.own = own
-    this.names = names
+    this.names = { ...names }
   }
 
   async dial(to: HostPort) {
@@ -417,6 +417,61 @@ t.test('datagrams with a port or a remote end', async (t) => {
     { remote: { host: '192.168.1.9', port: 161 } },
     'the address that decided',
   )
+})
+
+t.test('datagrams: a conversation stays with its address for as long as the name has it', async (t) => {
+  for (const fixed of [false, true]) {
+    const { dialer, clock, tunnel, did } = setup('direct 192.168.0.0/16')
+    const { names } = tunnel
+    names['two.corp'] = ['10.0.0.1', '10.0.0.2']
+    const to = { host: 'two.corp', port: 53 }
+    const flow = dialer.openDatagrams(fixed ? { remote: to } : {})
+    const heard = hear(flow)
+    const send = async (text: string) => {
+      flow.send(Buffer.from(text), to)
+      await clock.settle()
+    }
+    await send('a')
+    names['two.corp'] = ['10.0.0.2', '10.0.0.1']
+    await clock.advance(61_000)
+    await send('b')
+    t.same(did().filter((x) => x.startsWith('tunnel resolve')).length, 2, 'asked again')
+    await send('c')
+    t.same(tunnel.sockets[0]?.sent, ['a 10.0.0.1:53', 'b 10.0.0.1:53', 'c 10.0.0.1:53'])
+
+    // A name server that fails for a while is no reason to be silent.
+    delete names['two.corp']
+    await clock.advance(61_000)
+    await send('d')
+    await send('e')
+    t.equal(tunnel.sockets[0]?.sent.at(-1), 'e 10.0.0.1:53')
+    t.same(heard.errors, [])
+
+    names['two.corp'] = ['10.0.0.3']
+    await clock.advance(6000)
+    await send('f')
+    await send('g')
+    const last = tunnel.sockets.at(-1)
+    t.equal(last?.sent.at(-1), 'g 10.0.0.3:53', 'it has moved')
+    if (fixed) {
+      t.same(last?.options, { remote: { host: '10.0.0.3', port: 53 } }, 'whose answers are heard now')
+      t.same(
+        tunnel.sockets.map(({ closed }) => closed),
+        [true, false],
+      )
+    } else t.equal(tunnel.sockets.length, 1)
+    last?.handler?.onDatagram(Buffer.from('h'), { address: '10.0.0.3', port: 53 })
+    t.same(heard.data, ['h 10.0.0.3:53'])
+
+    names['two.corp'] = ['192.168.1.1']
+    await clock.advance(61_000)
+    await send('i')
+    tunnel.opening = 'tunnel-down'
+    await send('j')
+    t.same(heard.errors, [], 'the other way has no need of the tunnel')
+    flow.close()
+    t.ok(tunnel.sockets.every(({ closed }) => closed))
+  }
 })
 
 t.test('datagrams that wait, and destinations, are bounded', async (t) => {

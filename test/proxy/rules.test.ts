@@ -333,20 +333,26 @@ t.test('10,000 rules cost no more than 10', async (t) => {
   t.equal(many.forAddress('10.39.14.1', 1).rule?.origin, 'rules, line 9999')
   t.equal(many.forAddress(`fd00:${(9999).toString(16)}::1`, 80).rule?.origin, 'rules, line 10000')
 
+  // Processor time, since what else the machine does is not ours; of several measurements the least disturbed.
   const measure = (rules: Rules): number => {
     const rounds = 4000
-    const begun = process.hrtime.bigint()
+    const begun = process.cpuUsage()
     for (let i = 0; i < rounds; i++) {
       rules.forName(`www.d${i}.corp.example`, 443, 'tcp')
       rules.forName('a.host.nobody.knows.of.test', 443, 'tcp')
       rules.forAddress('10.200.1.1', 443, 'tcp')
       rules.forAddress('fd00:ffff::1', 443, 'tcp')
     }
-    return Number(process.hrtime.bigint() - begun) / rounds / 4000
+    const { user, system } = process.cpuUsage(begun)
+    return (user + system) / rounds / 4
   }
   measure(few)
   measure(many)
-  const [a, b] = [Math.min(measure(few), measure(few)), Math.min(measure(many), measure(many))]
+  let [a, b] = [Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY]
+  for (let i = 0; i < 5; i++) {
+    a = Math.min(a, measure(few))
+    b = Math.min(b, measure(many))
+  }
   t.comment(`a decision: ${a.toFixed(2)} µs with 10 rules, ${b.toFixed(2)} µs with 10,000`)
   // Looking at all of them takes hundreds of times as long.
   t.ok(b < a * 4 + 10, `${a} ${b}`)
