@@ -32,6 +32,8 @@ interface Ncp {
   up: boolean
   /** Why it will not come up any more. */
   error: PppError | undefined
+  upAt: number
+  /** How often it went down soon after it had come up, in a row. */
   downs: number
 }
 
@@ -49,6 +51,9 @@ const MAX_TRACES = 256
 const MAX_PROTOCOL_REJECTS = 3
 const MAX_REJECTED_PROTOCOLS = 16
 const PROTOCOL_REJECT_WINDOW = 60_000
+/** Milliseconds that a network protocol must have been up to be well: a call of days may see it negotiated anew. */
+const STABLE = 60_000
+
 export class PppLink {
   readonly #options: PppLinkOptions
   readonly #lcpSet: LcpOptions
@@ -485,6 +490,7 @@ export class PppLink {
     const fsm = this.#automaton(layer, protocol, set, {
       up: () => {
         ncp.up = true
+        ncp.upAt = this.#now
         announce()
       },
       down: (event) => {
@@ -495,7 +501,7 @@ export class PppLink {
           return
         }
         this.#ncpDown(ncp, undefined)
-        ncp.downs += 1
+        ncp.downs = this.#now - ncp.upAt < STABLE ? ncp.downs + 1 : 1
         if (ncp.downs > MAX_ROUNDS) {
           const message = `${name} is negotiated again and again`
           this.#ncpFailed(ncp, new PppError(layer, 'NOT_CONVERGING', message))
@@ -517,7 +523,7 @@ export class PppLink {
       echo: () => {},
       codeRejected: () => {},
     })
-    const ncp: Ncp = { layer, protocol, fsm, up: false, error: undefined, downs: 0 }
+    const ncp: Ncp = { layer, protocol, fsm, up: false, error: undefined, upAt: 0, downs: 0 }
     return ncp
   }
 

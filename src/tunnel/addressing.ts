@@ -44,6 +44,9 @@ function duid(): Uint8Array {
   return Uint8Array.from([0, 4, ...uuid])
 }
 
+/** Addresses of calls before that are kept; many short calls could each have had others. */
+const MAX_INHERITED = 8
+
 export class Addressing {
   private readonly holder: AddressHolder
   private readonly host: AddressingHost
@@ -51,8 +54,10 @@ export class Addressing {
   private readonly unclaimed: UnclaimedPacket
   private linkLocal: IpAddress | undefined
   private seen = 0
-  /** This call has had an address. */
+  /** This call has had an address, or will have none. */
   private knows = false
+  /** What the last call had, and a DHCPv6 server of this one may be about to give again. */
+  private inherited: readonly IpAddress[] = []
 
   /** `whose`: server and user. */
   constructor(
@@ -96,6 +101,7 @@ export class Addressing {
   /** IPV6CP is open. */
   ipv6Up(identifier: Uint8Array, now: number): void {
     const old = this.linkLocal
+    if (!this.knows) this.inherited = this.holder.ipv6
     this.linkLocal = this.client.startIpv6(identifier, now)
     if (old !== undefined && !old.equals(this.linkLocal)) this.holder.stack.removeAddress(old)
     this.holder.stack.addAddress(this.linkLocal)
@@ -106,6 +112,7 @@ export class Addressing {
     this.client.stopIpv6()
     if (this.linkLocal !== undefined) this.holder.stack.removeAddress(this.linkLocal)
     this.linkLocal = undefined
+    this.inherited = []
     this.settle()
     this.keepOnly([])
   }
@@ -140,21 +147,29 @@ export class Addressing {
 
   private settle(): void {
     this.drain()
-    if (this.client.version === this.seen) return
-    this.seen = this.client.version
-    const { learnt } = this.client
-    // A call that begins knows nothing yet: what the last one had stays until this one knows better.
-    if (learnt.addresses.length > 0) this.knows = true
-    if (this.knows || learnt.ipv6Failed) this.keepOnly(learnt.addresses)
+    const { learnt, version, asksForAddress } = this.client
+    // A call that begins knows nothing yet: what the last one had stays until this one knows better, and a router's
+    // prefix is not all that there is while a DHCPv6 server is asked too.
+    if (learnt.addresses.length > 0 || learnt.ipv6Failed) this.knows = true
+    const all = this.knows && this.inherited.length > 0 && !asksForAddress
+    if (all) this.inherited = []
+    if (version === this.seen && !all) return
+    this.seen = version
+    if (this.knows) this.keepOnly(learnt.addresses)
     this.holder.stack.setDeprecated(learnt.deprecated)
     this.host.onLearnt()
   }
 
   private keepOnly(addresses: readonly IpAddress[]): void {
-    const { holder } = this
+    const { holder, inherited } = this
     const old = holder.ipv6
-    holder.ipv6 = addresses
-    for (const address of old) if (!addresses.some((a) => a.equals(address))) holder.forsake(address)
+    const also = old.filter((a) => includes(inherited, a) && !includes(addresses, a)).slice(0, MAX_INHERITED)
+    holder.ipv6 = [...addresses, ...also]
+    for (const address of old) if (!includes(holder.ipv6, address)) holder.forsake(address)
     for (const address of addresses) holder.stack.addAddress(address)
   }
+}
+
+function includes(addresses: readonly IpAddress[], address: IpAddress): boolean {
+  return addresses.some((a) => a.equals(address))
 }

@@ -93,7 +93,16 @@ export class Families {
     this.addressing.ipv4Down()
     if (this.graceEnds !== Number.POSITIVE_INFINITY) this.graceOver()
     this.judge(fromPpp(this.host, error))
+    if (this.learnt.addresses.length > 0) this.withoutIpv4()
     this.learn()
+  }
+
+  /**
+   * The call lives on IPv6. Connections of an IPv4 address that it will not have end; while IPCP goes on, it may still
+   * give the one that the last call had.
+   */
+  withoutIpv4(): void {
+    if (this.host.up && this.ipv4Error !== undefined) this.inner.setIpv4(undefined)
   }
 
   ipv6Up(identifier: Uint8Array, now: number): void {

@@ -281,7 +281,7 @@ export class Session implements Tunnel, CallOwner, CallState, FamiliesHost {
     // IPCP is not done yet, and has a moment left.
     if (given.graceEnds !== Number.POSITIVE_INFINITY) return
     this.up = true
-    if (given.ipv4 === undefined) this.inner.setIpv4(undefined)
+    given.withoutIpv4()
     const { info } = this
     this.changes.begin(info)
     this.done('ip', {

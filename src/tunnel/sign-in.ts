@@ -39,7 +39,9 @@ type SignIn = Pick<
 /** Answers what must be known before the call is made. Rejects with {@link CallError}. */
 export async function prepareSignIn(options: TunnelOptions): Promise<SignInOptions> {
   checkNewPassword(options)
-  const password = await options.askPassword?.(options.signal)
+  // Once the server has changed it, whoever is asked knows only the old one.
+  const changed = options.newPassword?.inForce === true
+  const password = changed ? undefined : await options.askPassword?.(options.signal)
   const trust = options.eap?.trust
   const system = trust?.servername !== undefined && trust.ca === undefined ? await systemTrust() : undefined
   return {

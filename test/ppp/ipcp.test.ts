@@ -160,6 +160,26 @@ t.test('client: negotiated anew in the open state', async (t) => {
   t.match(subject.link.error, { layer: 'ipcp', code: 'NOT_CONVERGING' }, 'but not for ever')
 })
 
+t.test('client: negotiated anew now and then in a call of days', async (t) => {
+  const subject = asking()
+  subject.say(IPCP, 1, 1, '03060a000001')
+  subject.say(IPCP, 3, 1, '03060a000005').say(IPCP, 2, 2, '03060a000005810600000000830600000000')
+  subject.heard()
+  for (let hour = 1; hour <= 100; hour += 1) {
+    for (let minute = 0; minute < 60; minute += 1) {
+      subject.pass(60_000)
+      acceptRequests(subject, subject.heard())
+      // Traffic, or an answer to our echoes.
+      subject.link.packetReceived(subject.now)
+    }
+    subject.say(IPCP, 1, hour + 1, '03060a000001')
+    acceptRequests(subject, subject.heard())
+  }
+  t.equal(subject.link.error, undefined)
+  t.ok(subject.link.ipv4Open)
+  t.equal(subject.events.filter((event) => event.type === 'ipv4-up').length, 101)
+})
+
 t.test('server: Rejects first, then a Nak, then an Ack', async (t) => {
   const subject = server()
   t.same(

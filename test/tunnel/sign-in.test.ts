@@ -56,6 +56,10 @@ t.test('a password that is asked for before each call', async (t) => {
   t.equal((await prepareSignIn({ ...options, password: '', askPassword })).password, 'code 1')
   t.equal((await prepareSignIn({ ...options, password: '', askPassword })).password, 'code 2')
   t.equal((await prepareSignIn(options)).password, 'secret')
+  const newPassword = { password: 'new', inForce: true }
+  const after = await prepareSignIn({ ...options, newPassword, askPassword })
+  t.equal(signIn(after, host).password, 'new')
+  t.equal(asked, 2, 'nobody is asked for one that has been changed')
 })
 
 t.test('the other rule for the key: once, for what has two, after a refused binding', async (t) => {

@@ -168,6 +168,11 @@ export class AddressClient {
     this.update()
   }
 
+  /** A DHCPv6 server is being asked for an address. */
+  get asksForAddress(): boolean {
+    return this.dhcpv6.busy
+  }
+
   /** The call is about to end: leased addresses are given back. */
   release(now: number): void {
     this.now = now
@@ -219,7 +224,7 @@ export class AddressClient {
         if (!packet.source.isLinkLocal) return
         const ra = readRouterAdvertisement(b, packet.offset, packet.length)
         if (ra === undefined) return
-        router.advertised(ra, this.now)
+        router.advertised(ra, packet.source, this.now)
         this.asTold(router)
         this.update()
         return
@@ -285,7 +290,7 @@ export class AddressClient {
     const fresh = usable.filter((a) => a.preferred > now)
     const old = usable.filter((a) => a.preferred <= now)
     const addresses = unique([...fresh, ...old].map((a) => a.address))
-    const known = router?.router(now)
+    const known = router?.router
     const { answer } = this.inform
     const domain = answer?.domain === undefined ? [] : [answer.domain]
     return {

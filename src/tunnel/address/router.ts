@@ -33,6 +33,7 @@ const TWO_HOURS = 7_200_000
 const GRACE = 10_000
 
 const MAX_ADDRESSES = 8
+const MAX_ROUTERS = 8
 const MAX_SERVERS = 8
 const MAX_DOMAINS = 16
 const MAX_ROUTES = 64
@@ -51,7 +52,11 @@ export class RouterDiscovery {
   private hopeEnds = NEVER
   /** What the last advertisement says; undefined: none has come. */
   private last: RouterAdvertisement | undefined
-  private routerUntil = 0
+  /**
+   * Default routers by their addresses. Behind the one neighbour may be a whole network (SoftEther's hub): what one
+   * router says of itself holds for no other (RFC 4861 6.3.4).
+   */
+  private readonly routers = new Expiring<true>(MAX_ROUTERS, 0)
   private readonly prefixes = new Map<string, TimedAddress>()
   private readonly dnsServers = new Expiring<IpAddress>(MAX_SERVERS, GRACE)
   private readonly domainList = new Expiring<string>(MAX_DOMAINS, GRACE)
@@ -91,14 +96,16 @@ export class RouterDiscovery {
     if (this.solicitAt === NEVER) this.solicitAt = Math.max(now, this.solicitedAt + SOLICITATION.first)
   }
 
-  advertised(ra: RouterAdvertisement, now: number): void {
+  advertised(ra: RouterAdvertisement, from: IpAddress, now: number): void {
     this.last = ra
-    this.routerUntil = ra.routerLifetime === 0 ? 0 : now + ra.routerLifetime
+    this.routers.set(from.toString(), true, now + ra.routerLifetime, now)
     // RFC 7559 2.1: one that is no default router is no answer, but what it says counts.
     if (ra.routerLifetime > 0) {
       this.solicitAt = NEVER
       this.backoff = undefined
-    } else if (this.solicitAt === NEVER) this.solicitAt = now + SOLICITATION.first
+    } else if (this.solicitAt === NEVER && this.routers.size === 0) {
+      this.solicitAt = now + SOLICITATION.first
+    }
     if (ra.mtu !== undefined && ra.mtu >= MIN_MTU) this.linkMtu = ra.mtu
     for (const prefix of ra.prefixes) this.prefix(prefix, now)
     for (const { prefix, bits, lifetime } of ra.routes) {
@@ -157,9 +164,9 @@ export class RouterDiscovery {
   }
 
   /** `unknown`: no advertisement has come. */
-  router(now: number): 'yes' | 'no' | 'unknown' {
+  get router(): 'yes' | 'no' | 'unknown' {
     if (this.last === undefined) return 'unknown'
-    return this.routerUntil > now || this.routeList.size > 0 ? 'yes' : 'no'
+    return this.routers.size > 0 || this.routeList.size > 0 ? 'yes' : 'no'
   }
 
   /** Nobody has advertised anything, and nobody is going to. */
@@ -182,11 +189,11 @@ export class RouterDiscovery {
       this.solicitAt,
       this.patienceEnds,
       this.hopeEnds,
+      this.routers.nextTimeout(),
       this.dnsServers.nextTimeout(),
       this.domainList.nextTimeout(),
       this.routeList.nextTimeout(),
     )
-    if (this.routerUntil > 0) next = Math.min(next, this.routerUntil)
     for (const { preferred, valid } of this.prefixes.values()) {
       next = Math.min(next, valid)
       // One that has been told of is past: it is put at no time.
@@ -204,10 +211,7 @@ export class RouterDiscovery {
       this.hopeEnds = NEVER
       this.hopeless = true
     }
-    if (this.routerUntil > 0 && now >= this.routerUntil) {
-      this.routerUntil = 0
-      this.askAgain(now)
-    }
+    if (this.routers.expire(now) && this.routers.size === 0) this.askAgain(now)
     for (const [name, entry] of this.prefixes) {
       if (entry.valid <= now) this.prefixes.delete(name)
       else if (entry.preferred <= now && entry.preferred > 0)

@@ -186,6 +186,36 @@ t.test('a router that stops being one, or goes silent, is asked for anew', async
   t.equal(world.client.learnt.routed, true, 'a route is a way out')
 })
 
+t.test('a second router on the link that leads nowhere takes nothing from the first', async (t) => {
+  const SECOND = 'fe80::2'
+  const world = new ClientWorld().ipv6()
+  const first = (lifetime: number): Uint8Array =>
+    advertisement([prefixOption({ prefix: PREFIX })], { lifetime })
+  const second = (lifetime: number): Uint8Array =>
+    advertisement([prefixOption({ prefix: 'fd00:1::' })], { lifetime, src: SECOND })
+  world.input(first(1800))
+  world.input(second(0))
+  t.equal(world.client.learnt.routed, true, 'RFC 4861 6.3.4: a lifetime is one router’s own')
+  t.equal(world.addresses.length, 2)
+  world.pass(100_000)
+  t.equal(world.times(isSolicitation).length, 1, 'nothing more is asked')
+  world.input(second(60))
+  world.input(first(0))
+  t.equal(world.client.learnt.routed, true, 'the other one is left')
+  world.pass(59_999)
+  t.equal(world.times(isSolicitation).length, 1)
+  world.pass(1)
+  t.equal(world.client.learnt.routed, false)
+  t.equal(world.times(isSolicitation).length, 2)
+  // Names that somebody on the link gives himself.
+  for (let n = 3; n < 300; n++) {
+    world.input(advertisement([], { lifetime: 10 + n, src: `fe80::${n.toString(16)}` }))
+  }
+  world.input(advertisement([], { lifetime: 9000, src: SECOND }))
+  world.pass(8_999_999)
+  t.equal(world.client.learnt.routed, true, 'who stays longest is not pushed out')
+})
+
 t.test('advertisements that are not to be believed', async (t) => {
   const good = prefixOption({ prefix: PREFIX })
   const cases: [string, Uint8Array][] = [

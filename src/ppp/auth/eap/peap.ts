@@ -98,6 +98,8 @@ class PeapPeer implements EapMethod {
       role: 'client',
       label: PEAP_LABEL,
       clientCertificate: false,
+      // Without it NPS takes what a ClientHello begins with for TLVs outside of TLS, and binds other keys to them.
+      announce: true,
       settled: (now) => this.#settled(now),
       // Once something was said inside, there is an inner conversation that would have to start anew too.
       restart: () => this.#innerId === 0 && !this.#concluded && this.#error === undefined,

@@ -28,6 +28,8 @@ export interface TlsExchangeOptions {
    * written to it: see {@link TlsExchange.flush}.
    */
   readonly settled: (now: number, empty: boolean) => void
+  /** Flights of the handshake tell their length, also those that need not. */
+  readonly announce?: boolean
   /** Client: the server starts anew. True: all that was so far is forgotten, so that it can; false: it is too late. */
   readonly restart?: () => boolean
 }
@@ -140,7 +142,8 @@ export class TlsExchange {
 
   /** Sends all that the engine has to say; an empty packet if that is nothing. */
   send(): void {
-    this.#writer.load(this.#engine?.take() ?? NONE)
+    const announced = this.#options.announce === true && this.#engine?.state === 'handshake'
+    this.#writer.load(this.#engine?.take() ?? NONE, announced)
     this.#host.send(this.#writer.next(this.#host.limit))
   }
 

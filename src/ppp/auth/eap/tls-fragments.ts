@@ -6,7 +6,7 @@
  * ```
  *
  * PEAP keeps its version in the lowest bits: a server begins with the highest that it knows, and our 0, which all know,
- * is taken up by it. A flight that fits needs neither L nor M. Each fragment with M is answered by an empty packet, which asks for the
+ * is taken up by it. A flight that fits needs neither L nor M, but may have L. Each fragment with M is answered by an empty packet, which asks for the
  * next one.
  */
 import { setU8, setU32, u8, u32 } from '../../../../stack/bytes.js'
@@ -112,10 +112,15 @@ export class FlightWriter {
   #flight: Uint8Array = NONE
   #at = 0
   #first = false
+  #announced = false
 
-  /** Takes a whole flight, empty for an acknowledgement. The one before it must be through. */
-  load(flight: Uint8Array): void {
+  /**
+   * Takes a whole flight, empty for an acknowledgement. The one before it must be through.
+   * @param announced - its length is told, also if it fits into one packet
+   */
+  load(flight: Uint8Array, announced = false): void {
     this.#flight = flight
+    this.#announced = announced && flight.length > 0
     this.#at = 0
     this.#first = true
   }
@@ -128,9 +133,10 @@ export class FlightWriter {
   /** Type data of the next packet, of at most `limit` octets, itself at least 6. */
   next(limit: number): Uint8Array {
     const left = this.#flight.length - this.#at
-    const size = this.#first && left < limit ? left : Math.min(left, limit - 5)
+    const bare = this.#first && !this.#announced && left < limit
+    const size = bare ? left : Math.min(left, limit - 5)
     const more = size < left
-    const announce = more && this.#first
+    const announce = this.#first && (more || this.#announced)
     const head = announce ? 5 : 1
     const data = new Uint8Array(head + size)
     setU8(data, 0, (announce ? TlsFlag.L : 0) | (more ? TlsFlag.M : 0))

@@ -91,6 +91,19 @@ t.test('a second Start with another identifier is answered, not waited out', asy
   }
 })
 
+t.test('the handshake tells the length of each flight, as NPS needs it for the crypto binding', async (t) => {
+  const { ends, packets } = await conversation({ version: 'TLSv1.2' }).run()
+  t.ok(ends.peer.succeeded)
+  const flights = packets.filter((p) => p.from === 'peer' && p.bytes[4] === 25 && p.bytes.length > 6)
+  // ClientHello; key exchange and Finished. What follows is inside.
+  for (const { bytes } of flights.slice(0, 2)) {
+    t.equal(bytes[5], 0x80)
+    t.equal(bytes[10], 22, 'a record of the handshake')
+    t.same([...bytes.subarray(6, 10)], [0, 0, (bytes.length - 10) >>> 8, (bytes.length - 10) & 255])
+  }
+  t.same([...(flights[2]?.bytes.subarray(5, 7) ?? [])], [0, 23], 'application data goes without')
+})
+
 for (const version of ['TLSv1.2', 'TLSv1.3'] as const) {
   for (const cryptoBinding of [true, false]) {
     t.test(`${version}, ${cryptoBinding ? 'with' : 'without'} crypto binding`, async (t) => {

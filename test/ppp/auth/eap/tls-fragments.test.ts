@@ -66,6 +66,26 @@ t.test('an acknowledgement, and a start of whatever version', async (t) => {
   t.equal(reader.input(Uint8Array.of(0x21), 0, 1), 'start')
 })
 
+t.test('L on a flight that fits, if its length is to be told', async (t) => {
+  const writer = new FlightWriter()
+  writer.load(Uint8Array.of(1, 2, 3), true)
+  t.same([...writer.next(1000)], [0x80, 0, 0, 0, 3, 1, 2, 3])
+  t.equal(writer.waiting, false)
+  writer.load(new Uint8Array(0), true)
+  t.same([...writer.next(1000)], [0], 'an acknowledgement has none')
+  // One octet less than what would fit without its length.
+  for (let size = 90; size <= 110; size += 1) {
+    writer.load(new Uint8Array(size), true)
+    const reader = new FlightReader()
+    for (let kind = 'more'; kind === 'more'; ) {
+      const packet = writer.next(100)
+      t.ok(packet.length <= 100)
+      kind = reader.input(packet, 0, packet.length)
+    }
+    t.equal(reader.take().length, size)
+  }
+})
+
 t.test('L on every packet, as FreeRADIUS sends it', async (t) => {
   const reader = new FlightReader()
   t.equal(reader.input(Uint8Array.of(0xc0, 0, 0, 0, 3, 1, 2), 0, 7), 'more')
