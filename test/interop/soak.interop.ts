@@ -136,7 +136,11 @@ t.test('a server that is killed, frozen and restarted at random', async (t) => {
   const names = Object.keys(events)
   const done: Done = { finished: 0, interrupted: 0, broken: [] }
   const end = performance.now() + SECONDS * 1000
-  const over = () => performance.now() >= end
+  // How many fit into the time is this machine's affair: where it is slow, the soak goes on until there are enough.
+  const over = () => {
+    const now = performance.now()
+    return now >= end && (done.finished > SECONDS / 30 || now >= end + 150_000)
+  }
   const workers = Array.from({ length: DOWNLOADERS }, () => downloads(running, facts, over, done))
 
   await pause(15)
