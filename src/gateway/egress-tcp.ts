@@ -96,7 +96,7 @@ export class EgressTcp implements FlowHandler {
       this.connection.refuse(socketError(error), this.host.now())
       this.flowClosed = true
     } else {
-      this.connection.abort()
+      this.breakOff()
     }
     this.host.wake()
   }
@@ -104,10 +104,18 @@ export class EgressTcp implements FlowHandler {
   private socketGone(): void {
     this.socketClosed = true
     if (!this.flowClosed && !(this.socketFinished && this.socket.readableEnded)) {
-      this.connection.abort()
+      this.breakOff()
       this.host.wake()
     }
     this.finish()
+  }
+
+  /** The client hears of a reset behind the data that came in front of it, also those that wait in a paused socket. */
+  private breakOff(): void {
+    for (let chunk = this.socket.read(); chunk instanceof Uint8Array; chunk = this.socket.read()) {
+      this.flow?.write(chunk)
+    }
+    this.connection.abortBehind()
   }
 
   onReadable(): void {

@@ -51,7 +51,8 @@ export interface FlowHandler {
   onWritable(): void
   /**
    * The flow is over and holds nothing any more. No error: both directions ended properly.
-   * Bytes that had arrived but were not consumed are lost.
+   * An end that the remote side makes, by RST too, is told when the bytes that came in front of it have been consumed,
+   * as a kernel's socket does it. With {@link Flow.reset}, or when the tunnel goes, those bytes are lost.
    */
   onClose(error: DialError | undefined): void
 }

@@ -77,7 +77,7 @@ export class StackFlow implements Flow {
   write(chunk: Uint8Array): boolean {
     const room = this.connection.write(chunk)
     this.host.wake()
-    return room || this.closed
+    return room || this.closed || this.connection.error !== undefined
   }
 
   end(): void {
@@ -88,6 +88,8 @@ export class StackFlow implements Flow {
   reset(): void {
     if (this.closed) return
     this.connection.abort()
+    // It was over, and only what was unread has kept that back.
+    if (this.pending & READY_CLOSED) this.host.defer(this)
     this.host.wake()
   }
 
@@ -101,21 +103,25 @@ export class StackFlow implements Flow {
   settle(): void {
     const { current } = this
     if (current === undefined || this.closed) return
+    const { connection } = this
     const bits = this.pending
-    const { error } = this.connection
     this.pending = bits & READY_CLOSED
-    if (this.failure !== undefined || error !== undefined) {
+    if (this.failure !== undefined) {
       this.closed = true
-      current.onClose(this.failure ?? dialError(error ?? 'aborted', this.remote))
+      // What is unread goes back to the stack. One that is still open has its end from whoever takes the tunnel away.
+      if (bits & READY_CLOSED) connection.abort()
+      current.onClose(this.failure)
       return
     }
     // A handler may put another in its place, so it is looked up for each call.
-    if (bits & READY_WRITABLE) current.onWritable()
-    if (bits & READY_READABLE && !this.closed) this.current?.onReadable()
-    // A proper end is told when all that came before it was taken.
-    if (this.pending & READY_CLOSED && !this.closed && this.connection.readable === 0) {
+    if (bits & READY_WRITABLE && connection.error === undefined) current.onWritable()
+    const news = connection.error === undefined || connection.readable > 0
+    if (bits & READY_READABLE && news && !this.closed) this.current?.onReadable()
+    // The end, proper or not, is told when all that came before it was taken.
+    if (this.pending & READY_CLOSED && !this.closed && connection.readable === 0) {
       this.closed = true
-      this.current?.onClose(undefined)
+      const { error } = connection
+      this.current?.onClose(error === undefined ? undefined : dialError(error, this.remote))
     }
   }
 

@@ -38,7 +38,11 @@ export class DirectFlow implements Flow {
     socket.on('data', (chunk: Buffer) => this.#onData(chunk))
     socket.on('drain', () => this.#news(WRITABLE))
     socket.on('end', () => this.#farEnd())
-    socket.on('error', (error: NodeJS.ErrnoException) => this.#fail(directError(error, this.remote, 'reset')))
+    socket.on('error', (error: NodeJS.ErrnoException) => {
+      // What waits in a paused socket came in front of it.
+      for (let chunk = socket.read(); chunk instanceof Buffer; chunk = socket.read()) this.#onData(chunk)
+      this.#fail(directError(error, this.remote, 'reset'))
+    })
     socket.on('close', () => {
       const inOrder = this.#ended && this.#ending
       if (!inOrder) this.#fail(new DialError('reset', describe('reset', this.remote)))
@@ -104,6 +108,9 @@ export class DirectFlow implements Flow {
   reset(): void {
     if (this.#gone || this.#failure !== undefined) return
     this.#fail(new DialError('aborted', describe('aborted', this.remote)))
+    this.#chunks = []
+    this.#taken = 0
+    this.#readable = 0
     const socket = this.#socket
     // While its FIN is on the way, Node cannot reset it, and would never close it either.
     if (socket.writableEnded && !socket.writableFinished) socket.destroy()
@@ -136,9 +143,6 @@ export class DirectFlow implements Flow {
   #fail(error: DialError): void {
     if (this.#failure !== undefined || this.#gone) return
     this.#failure = error
-    this.#chunks = []
-    this.#taken = 0
-    this.#readable = 0
   }
 
   #news(bit: number): void {
@@ -162,8 +166,8 @@ export class DirectFlow implements Flow {
     this.#pending = 0
     // A handler may put another in its place, or reset the flow.
     if (bits & WRITABLE && this.#failure === undefined) this.#handler.onWritable()
-    if (bits & READABLE && this.#failure === undefined) this.#handler?.onReadable()
-    if (!this.#gone || this.#told || (this.#failure === undefined && this.#readable > 0)) return
+    if (bits & READABLE && (this.#failure === undefined || this.#readable > 0)) this.#handler?.onReadable()
+    if (!this.#gone || this.#told || this.#readable > 0) return
     if (this.#handler === undefined) return
     this.#told = true
     this.#handler.onClose(this.#failure)

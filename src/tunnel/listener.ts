@@ -115,7 +115,7 @@ export class StackListener implements FlowListener {
   /** News of a connection that is being set up. @returns the flow that it has become, if it has */
   connectionReady(c: TcpConnection, bits: number): StackFlow | undefined {
     if (!this.opening.has(c)) return undefined
-    if (c.error !== undefined || bits & READY_CLOSED) {
+    if ((c.error !== undefined || bits & READY_CLOSED) && c.readable === 0) {
       this.opening.delete(c)
       c.owner = undefined
       this.ready()

@@ -319,7 +319,7 @@ export class SessionSockets implements FlowHost, ListenerHost {
       owner.connectionReady(c, bits)?.onReady(bits & ~READY_CONNECTED)
     } else if (owner !== undefined) {
       const opening = owner as Opening
-      if (c.error !== undefined) {
+      if (c.error !== undefined && c.readable === 0) {
         const remote = { address: c.tuple.remote.toString(), port: c.tuple.remotePort }
         // Nobody gives up one that opens without settling it, but who takes its address away.
         opening.settle(c.error === 'aborted' ? tunnelMoved() : dialError(c.error, remote))

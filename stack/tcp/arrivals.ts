@@ -181,6 +181,10 @@ export abstract class Arrivals extends ControlBlock {
         this.host.markReady(this, READY_WRITABLE)
       }
       if (snd.finAcknowledged && !this.finAcknowledged(now)) return false
+      if (this.aborting && snd.queue.length === 0) {
+        this.abort()
+        return false
+      }
     }
     if (snd.recovery.state !== 'open' || snd.board.sacked > 0) this.deadlines.stop(TAIL_PROBE)
     if (snd.waiting) {

@@ -80,7 +80,7 @@ export class TcpConnection extends Arrivals {
    *   cannot send (any more): then nothing is queued
    */
   write(chunk: Uint8Array): boolean {
-    if (this.snd.finQueued || (!maySendData(this.state) && !this.isOpening)) return false
+    if (this.snd.finQueued || this.aborting || (!maySendData(this.state) && !this.isOpening)) return false
     this.snd.push(chunk)
     if (maySendData(this.state)) this.host.schedule(this)
     if (this.writable) return true
@@ -103,6 +103,15 @@ export class TcpConnection extends Arrivals {
         this.host.schedule(this)
         return
     }
+  }
+
+  /**
+   * Gives the connection up as {@link abort} does, but not before all that was written has been acknowledged. What
+   * comes in meanwhile can be read. For a relay whose other connection was reset behind its data.
+   */
+  abortBehind(): void {
+    if (this.snd.queue.length === 0) this.abort()
+    else this.aborting = true
   }
 
   /** A held connection (see the listener's `hold`) is taken: the other side gets its SYN-ACK now. */

@@ -104,6 +104,8 @@ export abstract class ControlBlock implements Emitter, Timed, ReadySocket {
   protected timeouts = 0
   protected lastHeard: Instant = 0
   protected writableWanted = false
+  /** To be given up when all that is queued has been acknowledged. */
+  protected aborting = false
 
   /** @internal */
   hashNext: ControlBlock | undefined
@@ -413,7 +415,7 @@ export abstract class ControlBlock implements Emitter, Timed, ReadySocket {
   /** Gives the connection up at once (RFC 9293 3.10.5); the other side gets a RST. */
   abort(): void {
     this.discard()
-    // What had come before a proper end stays readable until its owner has no use for it.
+    // What has come stays readable until its owner has no use for it.
     this.rcv.drop()
   }
 
@@ -459,8 +461,9 @@ export abstract class ControlBlock implements Emitter, Timed, ReadySocket {
     this.deadlines.clear()
     this.host.unschedule(this)
     this.snd.drop()
-    // What is unread stays readable after a proper end, and is lost after a failure.
-    if (error !== undefined) this.rcv.drop()
+    // What is unread stays readable. RFC 9293 3.10.7.4 would have it flushed by a reset, but whoever answers and closes
+    // with something unread, as servers do that refuse an upload, resets right behind the answer: kernels keep it too.
+    if (error !== undefined) this.unaccepted ? this.rcv.drop() : this.rcv.breakOff()
     if (!told) this.host.markReady(this, READY_CLOSED)
     this.host.closed(this)
   }

@@ -40,6 +40,7 @@ export class Receiver {
   private finAt: Seq | undefined
   /** The FIN has been reached: nothing more will come. */
   finished = false
+  private broken = false
 
   /** Octets from the read position to the end of the urgent data, 0 if there are none ahead (RCV.UP, relatively). */
   urgent = 0
@@ -368,10 +369,22 @@ export class Receiver {
   /** Nothing is unread: memory goes back. */
   releaseIdle(): void {
     if (this.ring.size > 0) return
-    if (this.finished) this.buffer.release(0)
+    if (this.finished || this.broken) this.buffer.release(0)
     if (this.ranges.count > 0) return
     this.ring.releaseIfEmpty()
     this.ranges.trim()
+  }
+
+  /** The connection has failed and nothing more will come: what is readable stays, what is ahead of it goes. */
+  breakOff(): void {
+    if (this.ring.size === 0) {
+      this.drop()
+      return
+    }
+    this.broken = true
+    this.urgent = Math.min(this.urgent, this.ring.size)
+    this.ranges.clear()
+    this.buffer.release(this.ring.size)
   }
 
   /** Forgets all data, read or not. */

@@ -42,6 +42,7 @@ export class MemoryFlow implements Flow {
   #readable = false
   #writable = false
   #close: { readonly error: DialError | undefined } | undefined
+  #error: DialError | undefined
   #onGone: () => void = () => {}
 
   private constructor(local: Endpoint, remote: Endpoint, window: number) {
@@ -100,7 +101,7 @@ export class MemoryFlow implements Flow {
   }
 
   write(chunk: Uint8Array): boolean {
-    if (this.closed || this.#ending) return true
+    if (this.closed || this.#ending || this.#error !== undefined) return true
     if (chunk.length > 0) this.#queue.push(chunk)
     this.#queued += chunk.length
     if (this.#queued > HIGH_WATER) this.#full = true
@@ -122,7 +123,18 @@ export class MemoryFlow implements Flow {
     if (this.closed) return
     const peer = this.#peer
     this.#gone(new DialError(ours, `connection ${ours}`))
-    if (peer !== undefined) peer.#gone(new DialError(theirs, `connection ${theirs} by the remote side`))
+    if (peer === undefined) return
+    const error = new DialError(theirs, `connection ${theirs} by the remote side`)
+    if (theirs === 'reset') peer.#broken(error)
+    else peer.#gone(error)
+  }
+
+  /** What came in front of a reset can still be read. */
+  #broken(error: DialError): void {
+    this.#error ??= error
+    this.#queue = []
+    this.#queued = 0
+    this.#checkEnd()
   }
 
   #pull(): void {
@@ -132,7 +144,7 @@ export class MemoryFlow implements Flow {
 
   #transfer(): void {
     const peer = this.#peer
-    if (this.closed || peer === undefined || peer.closed) return
+    if (this.closed || peer === undefined || peer.closed || this.#error !== undefined) return
     let moved = false
     for (;;) {
       const chunk = this.#queue[0]
@@ -166,7 +178,8 @@ export class MemoryFlow implements Flow {
   }
 
   #checkEnd(): void {
-    if (this.#finSent && this.ended && this.#count === 0) this.#gone(undefined)
+    if (this.#error !== undefined && this.#count === 0) this.#gone(this.#error)
+    else if (this.#finSent && this.ended && this.#count === 0) this.#gone(undefined)
   }
 
   #gone(error: DialError | undefined): void {

@@ -256,7 +256,25 @@ t.test('resets, from both sides', async (t) => {
     const cut = watch(flow)
     flow.write(Buffer.from('go'))
     t.match(await cut.closed, { code: 'reset' }, 'right behind data')
+    t.equal(Buffer.concat(cut.chunks).toString(), 'x', 'which came')
   }
+
+  // Some of it in the flow, and some in the paused socket below.
+  const large = await serve(t, (socket) => {
+    server = socket
+    socket.on('error', () => {})
+    socket.write(Buffer.alloc(HIGH_WATER))
+  })
+  server = undefined
+  const slow = await dialer().dial({ host: LOOP, port: large })
+  while (slow.readable < HIGH_WATER) await turn()
+  const { bytesWritten } = server as unknown as Socket
+  t.equal(bytesWritten, HIGH_WATER)
+  await new Promise<void>((done) => (server as unknown as Socket).write(Buffer.alloc(1000), () => done()))
+  ;(server as unknown as Socket).resetAndDestroy()
+  const all = watch(slow)
+  t.match(await all.closed, { code: 'reset' })
+  t.equal(Buffer.concat(all.chunks).length, HIGH_WATER + 1000)
 
   const third = await dialer().dial({ host: LOOP, port })
   const late = new Promise((resolve) => {

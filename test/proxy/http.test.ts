@@ -431,6 +431,31 @@ t.test('a reset right behind a whole response is none of the client’s business
   t.same(await p.stop(), NOTHING_LEFT)
 })
 
+t.test('a server that answers, and resets for the upload that it has not read', async (t) => {
+  const p = await startProxy({ names: NAMES })
+  const list = remotes(p.network, 80)
+  const client = await p.client()
+  client.say('POST http://web.example/ HTTP/1.1\r\nContent-Length: 1000000\r\n\r\nhalf')
+  await until(() => list[0]?.text.endsWith('half') === true)
+  const [ours] = p.network.flows
+  const handler = ours?.handler
+  if (ours === undefined || handler === undefined) throw new Error('nobody listens to the server')
+  // Both are there before the proxy hears of either.
+  ours.handler = undefined
+  list[0]?.say('HTTP/1.1 413 Content Too Large\r\nContent-Length: 8\r\n\r\ntoo much')
+  await until(() => ours.readable > 0)
+  list[0]?.flow.reset()
+  ours.handler = handler
+  await client.hearText(/^HTTP\/1\.1 413 .*\r\n\r\ntoo much$/s)
+  client.socket.destroy()
+  await until(() => p.server.usage().flows === 0)
+  t.same(
+    p.events.flatMap((e) => (e.type === 'done' ? [e.error] : [])),
+    [undefined],
+  )
+  t.same(await p.stop(), NOTHING_LEFT)
+})
+
 t.test('pipelined requests are answered in order', async (t) => {
   const p = await startProxy({ names: NAMES })
   const list = remotes(p.network, 80)

@@ -1,5 +1,6 @@
 import t from 'tap'
-import { DialError } from '../../src/tunnel/dialer.js'
+import { DialError, type Flow } from '../../src/tunnel/dialer.js'
+import type { TcpConnection } from '../../stack/index.js'
 import { HOST, OTHER, OWN, InnerPair as Pair } from '../helpers/inner-pair.js'
 
 t.test('what was sent while there was no call goes out with the next one, at once', async (t) => {
@@ -120,4 +121,71 @@ t.test('the end', async (t) => {
   p.inner.resume(p.carrier)
   t.equal(p.inner.hasOutput, false)
   t.equal(p.inner.nextTimeout(), Number.POSITIVE_INFINITY)
+})
+
+/** A flow whose handler reads nothing by itself, and what it has been told. */
+async function unread(p: Pair) {
+  const flow = await p.connect()
+  const told: string[] = []
+  flow.handler = {
+    onReadable: () => void told.push('readable'),
+    onWritable: () => void told.push('writable'),
+    onClose: (error) => void told.push(`closed: ${error?.code}`),
+  }
+  const [far] = p.accepted
+  if (far === undefined) throw new Error('nobody has accepted it')
+  far.write(Buffer.from('413 and why'))
+  return { flow, told, far }
+}
+
+t.test('what came in front of a reset is read first; then the flow is told of it', async (t) => {
+  const p = new Pair()
+  const { flow, told, far } = await unread(p)
+  far.abortBehind()
+  await p.pass(100)
+  t.same(told, ['readable'])
+  t.equal(flow.readable, 11)
+  t.ok(flow.write(Buffer.from('the rest of an upload')), 'nobody waits for room that never comes')
+  await p.pass(100)
+  t.equal(Buffer.from(flow.peek()).toString(), '413 and why')
+  flow.consume(4)
+  await p.pass(100)
+  t.same(told, ['readable'])
+  flow.consume(7)
+  await p.pass(100)
+  t.same(told, ['readable', 'closed: reset'])
+  t.equal(p.inner.stack.held.bytes, 0)
+})
+
+t.test('an end that waits for its reader is told at once when nobody reads any more', async (t) => {
+  const ends: [string, (far: TcpConnection, flow: Flow) => void][] = [
+    ['reset', (far) => far.abortBehind()],
+    [
+      'undefined',
+      (far, flow) => {
+        far.end()
+        flow.end()
+      },
+    ],
+  ]
+  for (const [code, end] of ends) {
+    const p = new Pair()
+    const { flow, told, far } = await unread(p)
+    end(far, flow)
+    await p.pass(100)
+    t.same(told, ['readable'])
+    flow.reset()
+    await p.pass(100)
+    t.same(told, ['readable', `closed: ${code}`])
+    t.equal(p.inner.stack.held.bytes, 0)
+
+    const q = new Pair()
+    const gone = await unread(q)
+    end(gone.far, gone.flow)
+    await q.pass(100)
+    q.inner.setIpv4(OTHER)
+    await q.pass(100)
+    t.same(gone.told, ['readable', 'closed: tunnel-down'], 'nor when the tunnel goes')
+    t.equal(q.inner.stack.held.bytes, 0)
+  }
 })

@@ -240,6 +240,82 @@ t.test('abort resets the connection in every state but TIME-WAIT', async (t) => 
   t.equal(c.stateName, 'CLOSED')
 })
 
+t.test('what came in front of a failure can be read, and nothing else is kept', async (t) => {
+  const reset = { flags: 'R', seq: 3001 }
+  const ends: [string, (d: Dialogue) => void][] = [
+    ['reset', (d) => d.in(reset)],
+    ['timed-out', (d) => d.pass(1_000_000)],
+  ]
+  for (const [error, end] of ends) {
+    const d = new Dialogue(t)
+    const c = d.open()
+    const text = stream(3000)
+    for (let at = 0; at < 3000; at += 1000)
+      d.in({ flags: 'PA', seq: 1 + at, ack: 1, data: text.subarray(at, at + 1000) })
+    // Behind a gap, which nothing will fill.
+    d.in({ flags: 'PA', seq: 4001, ack: 1, data: stream(1000) })
+    c.write(stream(5000))
+    d.forget()
+    end(d)
+    d.forget()
+    t.equal(c.stateName, 'CLOSED', error)
+    t.equal(c.error, error)
+    t.equal(d.bits(c), READY_READABLE | READY_CLOSED)
+    t.equal(c.queued, 0)
+    t.notOk(c.ended, 'that is no end')
+    t.equal(d.stack.held.connections, 0)
+    t.equal(readAll(c), Buffer.from(text).toString('latin1'))
+    t.equal(d.stack.held.bytes, 0)
+    d.silent()
+  }
+  const d = new Dialogue(t)
+  const c = d.open()
+  d.in({ flags: 'PA', seq: 1, ack: 1, data: stream(3000) })
+  d.in(reset)
+  c.abort()
+  t.equal(c.readable, 0, 'unless nobody wants it')
+  t.equal(c.error, 'reset')
+  t.equal(d.stack.held.bytes, 0)
+  d.forget()
+})
+
+t.test('what came before anybody had accepted the connection is not kept', async (t) => {
+  const d = new Dialogue(t)
+  d.stack.listen({ port: 80 })
+  d.in({ flags: 'S', seq: 0 })
+  d.forget()
+  d.in({ flags: 'PA', seq: 1, ack: 1, data: stream(1000) })
+  t.ok(d.stack.held.bytes > 0)
+  d.in({ flags: 'R', seq: 1001 })
+  t.equal(d.stack.held.bytes, 0)
+  d.forget()
+})
+
+t.test('abortBehind: the reset comes behind what was written, however long that takes', async (t) => {
+  const d = new Dialogue(t)
+  const c = d.open({ window: 1000 })
+  c.write(stream(2500))
+  c.abortBehind()
+  t.notOk(c.write(latin('more')), 'nothing can be written behind it')
+  d.expect({ seq: 1, len: 1000 })
+  d.in({ flags: 'PA', seq: 1, ack: 1, data: 'meanwhile' })
+  t.equal(c.readable, 9)
+  d.in({ flags: 'A', seq: 10, ack: 1001, window: 0 })
+  d.pass(60_000)
+  d.forget()
+  t.equal(c.stateName, 'ESTABLISHED')
+  d.in({ flags: 'A', seq: 10, ack: 1001, window: 5000 })
+  d.forget()
+  d.in({ flags: 'A', seq: 10, ack: 2501, window: 5000 })
+  t.equal(c.error, 'aborted')
+  t.equal(c.readable, 0)
+  d.expect({ flags: 'RA', seq: 2501, ack: 10 })
+  const idle = d.open({ seq: 700 })
+  idle.abortBehind()
+  t.equal(idle.error, 'aborted', 'at once, if there is nothing to wait for')
+  d.forget()
+})
+
 t.test('abort throws away what is queued and what is unread', async (t) => {
   const d = new Dialogue(t)
   const c = d.open({ window: 1000 })
