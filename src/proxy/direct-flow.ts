@@ -106,11 +106,15 @@ export class DirectFlow implements Flow {
   }
 
   reset(): void {
-    if (this.#gone || this.#failure !== undefined) return
-    this.#fail(new DialError('aborted', describe('aborted', this.remote)))
     this.#chunks = []
     this.#taken = 0
     this.#readable = 0
+    if (this.#gone || this.#failure !== undefined) {
+      // It was over, and only what was unread has kept that back.
+      if (this.#gone) this.#schedule()
+      return
+    }
+    this.#fail(new DialError('aborted', describe('aborted', this.remote)))
     const socket = this.#socket
     // While its FIN is on the way, Node cannot reset it, and would never close it either.
     if (socket.writableEnded && !socket.writableFinished) socket.destroy()

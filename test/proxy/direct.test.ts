@@ -276,6 +276,32 @@ t.test('resets, from both sides', async (t) => {
   t.match(await all.closed, { code: 'reset' })
   t.equal(Buffer.concat(all.chunks).length, HIGH_WATER + 1000)
 
+  // It was over, and nobody reads what is left.
+  for (const code of ['reset', undefined]) {
+    const ends = await serve(t, (socket) => {
+      socket.on('error', () => {})
+      socket.once('data', () => {
+        socket.write('x')
+        if (code === undefined) socket.end()
+        else socket.resetAndDestroy()
+      })
+    })
+    const left = await dialer().dial({ host: LOOP, port: ends })
+    const unread = watch(left, false)
+    let told = false
+    void unread.closed.then(() => {
+      told = true
+    })
+    left.write(Buffer.from('go'))
+    if (code === undefined) left.end()
+    while (left.readable === 0) await turn()
+    for (let i = 0; i < 20; i++) await turn()
+    t.notOk(told)
+    left.reset()
+    // Aborted, if the system has not told of the end yet.
+    t.ok([code, 'aborted'].includes((await unread.closed)?.code))
+  }
+
   const third = await dialer().dial({ host: LOOP, port })
   const late = new Promise((resolve) => {
     third.handler = { onReadable() {}, onWritable() {}, onClose: resolve }
