@@ -50,6 +50,8 @@ export class EgressTcp implements FlowHandler {
   onReady(bits: number): void {
     if (this.flow !== undefined) {
       this.flow.onReady(bits & ~READY_CONNECTED)
+      // A client that has given up does not wait for a far side that takes nothing.
+      if (this.connection.error !== undefined) this.flow.reset()
       return
     }
     if (this.connection.error === undefined) return

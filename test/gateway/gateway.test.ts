@@ -1,5 +1,5 @@
 import { createSocket } from 'node:dgram'
-import { type AddressInfo, connect as connectTcp, createServer as createTcp } from 'node:net'
+import { type AddressInfo, connect as connectTcp, createServer as createTcp, type Socket } from 'node:net'
 import { connect as connectTls, type TLSSocket } from 'node:tls'
 import t from 'tap'
 import { makeCertificate } from '../../src/gateway/certificate.js'
@@ -226,6 +226,34 @@ t.test('a far side that resets behind its data: the data, then the reset, and no
     t.equal(heard, answers[which]?.length)
     t.notOk(ended, 'nor looked as if it had')
   }
+  await tunnel.close()
+  await server.close()
+  await new Promise((done) => far.close(done))
+})
+
+t.test('a client that gives up does not wait for a far side that takes nothing', async (t) => {
+  const taken: Socket[] = []
+  const far = createTcp((socket) => void taken.push(socket.on('error', () => {}).pause()))
+  await new Promise<void>((done) => far.listen(0, '127.0.0.1', done))
+  const { port } = far.address() as AddressInfo
+  const server = await gateway({ allowLoopback: true })
+  const tunnel = await tunnelTo(server)
+  const flow = await tunnel.connect({ address: tunnel.info.peer ?? '', port })
+  flow.handler = { onReadable() {}, onWritable() {}, onClose() {} }
+  // More than kernels keep, so that some of it waits in the gateway.
+  for (let i = 0; i < 40; i++) flow.write(Buffer.alloc(1_048_576))
+  const progress = async (): Promise<boolean> => {
+    const { queued } = flow
+    for (let i = 0; i < 200; i++) await new Promise((resolve) => setImmediate(resolve))
+    return flow.queued < queued
+  }
+  while (await progress());
+  t.ok(flow.queued > 0)
+  const sockets = () => process.getActiveResourcesInfo().filter((name) => name === 'TCPSocketWrap').length
+  const before = sockets()
+  flow.reset()
+  await until(() => sockets() < before, 'its socket is still there')
+  for (const socket of taken) socket.destroy()
   await tunnel.close()
   await server.close()
   await new Promise((done) => far.close(done))
