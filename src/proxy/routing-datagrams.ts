@@ -142,7 +142,7 @@ export class RoutingDatagrams implements DatagramFlow {
       destination.until = this.#ways.clock.now() + AGAIN
       return
     } else {
-      // Any other failure may be over with the next datagram.
+      // Other failures may be over with the next datagram.
       this.#destinations.forget(destination.to, destination)
     }
     this.#tell(failure)

@@ -1,4 +1,3 @@
-import { randomFillSync } from 'node:crypto'
 import t, { type Test } from 'tap'
 import { Addressing } from '../../src/tunnel/addressing.js'
 import { DialError } from '../../src/tunnel/dialer.js'
@@ -14,6 +13,7 @@ import {
   readMessage6,
 } from '../helpers/address-server.js'
 import { address, be32, type ReadPacket, readIp } from '../helpers/ip-packet.js'
+import { SeededRandom } from '../helpers/random.js'
 
 /** A router that gives a prefix of its own, and has a DHCPv6 server asked besides (A and M). */
 const RA = advertisement([prefixOption({ prefix: 'fd00:1::' })], { flags: 0x80 })
@@ -32,19 +32,18 @@ function lease(p: ReadPacket): Uint8Array | undefined {
 class Calls {
   readonly inner: InnerNetwork
   now = 0
+  private readonly random = new SeededRandom(5).fill
   private addressing: Addressing | undefined
   private readonly frame = new Uint8Array(4096)
 
   constructor(t: Test) {
     const turns = { soon() {}, later() {}, cancel() {} }
-    const random = (dst: Uint8Array): void => void randomFillSync(dst)
-    this.inner = new InnerNetwork({ mtu: 1400, random, now: () => this.now, turns })
+    this.inner = new InnerNetwork({ mtu: 1400, random: this.random, now: () => this.now, turns })
     t.teardown(() => this.inner.close(new DialError('aborted', 'over')))
   }
 
   begin(): void {
-    const random = (dst: Uint8Array): void => void randomFillSync(dst)
-    this.addressing = new Addressing(this.inner, { onLearnt() {} }, 'server user', random)
+    this.addressing = new Addressing(this.inner, { onLearnt() {} }, 'server user', this.random)
     this.addressing.ipv6Up(IDENTIFIER, this.now)
   }
 

@@ -1,4 +1,3 @@
-import { randomFillSync } from 'node:crypto'
 import t, { type Test } from 'tap'
 import { PppError } from '../../src/ppp/errors.js'
 import { PppLink } from '../../src/ppp/link.js'
@@ -8,11 +7,12 @@ import { DialError } from '../../src/tunnel/dialer.js'
 import { Families, type FamiliesHost } from '../../src/tunnel/families.js'
 import { InnerNetwork } from '../../src/tunnel/inner.js'
 import { advertisement, IDENTIFIER, prefixOption } from '../helpers/address-server.js'
+import { SeededRandom } from '../helpers/random.js'
 
 const OURS = Uint8Array.of(10, 9, 0, 2)
 const ENDED = new PppError('ipcp', 'TERMINATED', 'the server ended IPCP')
 const RA = advertisement([prefixOption({ prefix: '2001:db8:1::' })])
-const random = (dst: Uint8Array): void => void randomFillSync(dst)
+const random = new SeededRandom(5).fill
 
 /** A call that is up. */
 function call(t: Test) {
