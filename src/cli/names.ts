@@ -1,4 +1,3 @@
-import { statSync } from 'node:fs'
 import type { DnsSettings } from '../config/dns.js'
 import { UsageError } from '../config/errors.js'
 import { HostsFile, type HostsTable } from '../dns/hosts.js'
@@ -32,9 +31,6 @@ function readHosts(path: string, console: Console): HostsFile {
     console.warn(`--hosts: line ${first} of ${path} is not an address and names${more}`)
   }
   try {
-    const stats = statSync(path)
-    // A device may have no end. A pipe is what a shell makes of <(command).
-    if (!stats.isFile() && !stats.isFIFO()) throw new Error('it is neither a file nor a pipe')
     const file = new HostsFile(path, {
       onReload: (table, error) => {
         if (error === undefined) {

@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs'
+import { readFileSync, type Stats, statSync } from 'node:fs'
 import { readFile, stat } from 'node:fs/promises'
 import { type Clock, systemClock } from './clock.js'
 import type { HostType } from './message.js'
@@ -69,11 +69,15 @@ export class HostsFile implements HostNames {
   #looked: number
   #looking: Promise<void> | undefined
 
-  /** Throws what Node throws if the file cannot be read, and an `Error` if it is too large. */
+  /** Throws what Node throws if the file cannot be read, and an `Error` if it is no file or too large. */
   constructor(path: string, options: HostsFileOptions = {}) {
     this.#path = path
     this.#clock = options.clock ?? systemClock
     this.#onReload = options.onReload
+    const stats = statSync(path)
+    // A device may have no end. A pipe is what a shell makes of <(command).
+    if (!stats.isFile() && !stats.isFIFO()) throw new Error('it is neither a file nor a pipe')
+    checkSize(stats)
     this.#table = parseHosts(checked(readFileSync(path)))
     // Read once more at the first look: what it was when it was read is not known for certain.
     this.#stamp = ''
@@ -112,6 +116,7 @@ export class HostsFile implements HostNames {
       const stamp = [mtimeMs, ctimeMs, size, ino].join(' ')
       if (stamp === before) return
       this.#stamp = stamp
+      checkSize(stats)
       const table = parseHosts(checked(await readFile(this.#path)))
       const isNew = before !== '' || !sameTable(table, this.#table)
       this.#table = table
@@ -126,8 +131,13 @@ export class HostsFile implements HostNames {
 }
 
 function checked(bytes: Buffer): string {
-  if (bytes.length > MAX_OCTETS) throw new Error(`it has more than ${MAX_OCTETS} octets`)
+  // It may have grown since, and that of a pipe is not known before.
+  checkSize({ size: bytes.length })
   return bytes.toString('utf8')
+}
+
+function checkSize({ size }: Pick<Stats, 'size'>): void {
+  if (size > MAX_OCTETS) throw new Error(`it has more than ${MAX_OCTETS} octets`)
 }
 
 function sameTable(a: HostsTable, b: HostsTable): boolean {

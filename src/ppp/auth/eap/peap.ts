@@ -98,7 +98,8 @@ class PeapPeer implements EapMethod {
       role: 'client',
       label: PEAP_LABEL,
       clientCertificate: false,
-      // Without it NPS takes what a ClientHello begins with for TLVs outside of TLS, and binds other keys to them.
+      // Without it NPS, by hostap's account, takes what a ClientHello begins with for TLVs outside of TLS, and its
+      // crypto binding fails.
       announce: true,
       settled: (now) => this.#settled(now),
       // Once something was said inside, there is an inner conversation that would have to start anew too.

@@ -6,8 +6,8 @@
  * ```
  *
  * PEAP keeps its version in the lowest bits: a server begins with the highest that it knows, and our 0, which all know,
- * is taken up by it. A flight that fits needs neither L nor M, but may have L. Each fragment with M is answered by an empty packet, which asks for the
- * next one.
+ * is taken up by it. A flight that fits needs neither L nor M, but may have L. Each fragment with M is answered by an
+ * empty packet, which asks for the next one.
  */
 import { setU8, setU32, u8, u32 } from '../../../../stack/bytes.js'
 
